@@ -1,0 +1,89 @@
+"""The errors of this library, and the form all of them share."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TorchCreatorError(Exception):
+    """Base of every error raised on purpose by this library.
+
+    An error has three parts: *what* was wrong with what was passed (its value and the variable's
+    full name), *why* that cannot work, and what to write *instead*. Each subclass also derives
+    from the built-in it specialises, so ``except ValueError`` keeps working::
+
+        TorchCreatorError
+        ├── VariableTypeError (TypeError)        an argument of the wrong type
+        ├── VariableValueError (ValueError)      an argument of the right type and a wrong value
+        ├── CreatorResultError (TypeError)       a creator returned something unusable
+        ├── CreatorRecursionError (RecursionError)   a creator called itself for ever
+        ├── ScopeError (RuntimeError)            a scope was entered or closed out of turn
+        ├── ConstraintError (RuntimeError)       a projection gave no usable result
+        ├── BuildError (RuntimeError)            a construction could not be recorded or replayed
+        ├── DistributedError (RuntimeError)      ranks disagree, or a host cannot do what was asked
+        └── MissingExtraError (ImportError)      an optional dependency is not installed
+
+    Args:
+        what: What was wrong, with the value and the variable's name.
+        why: Why it cannot work.
+        instead: What to write instead.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> try:
+        ...     tc.variable([1.0, 2.0], aggregation="average", name="gain")
+        ... except tc.TorchCreatorError as error:
+        ...     print(error)
+        Invalid variable aggregation mode: 'average' for variable: gain
+        The aggregation says when or how the values of several ranks become one.
+        Use one of 'none', 'sum', 'mean', 'only_first_replica', or a VariableAggregation.
+    """
+
+    def __init__(self, what: str, why: str = "", instead: str = "") -> None:
+        super().__init__(what, why, instead)
+
+    def __str__(self) -> str:
+        return "\n".join(part for part in self.args if part)
+
+
+class VariableTypeError(TorchCreatorError, TypeError):
+    """An argument of the wrong type."""
+
+
+class VariableValueError(TorchCreatorError, ValueError):
+    """An argument of the right type and a wrong value."""
+
+
+class CreatorResultError(TorchCreatorError, TypeError):
+    """A creator returned something unusable."""
+
+
+class CreatorRecursionError(TorchCreatorError, RecursionError):
+    """A creator called itself for ever."""
+
+
+class ScopeError(TorchCreatorError, RuntimeError):
+    """A scope was entered or closed out of turn."""
+
+
+class ConstraintError(TorchCreatorError, RuntimeError):
+    """A projection gave no usable result."""
+
+
+class BuildError(TorchCreatorError, RuntimeError):
+    """A construction could not be recorded or replayed."""
+
+
+class DistributedError(TorchCreatorError, RuntimeError):
+    """Ranks disagree, or a host cannot do what a variable asks for."""
+
+
+class MissingExtraError(TorchCreatorError, ImportError):
+    """An optional dependency is not installed."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the nearest known word, or an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
