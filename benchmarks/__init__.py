@@ -1,0 +1,1 @@
+"""Benchmarks: every figure this project states is printed by a script in here."""
