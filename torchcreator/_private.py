@@ -1,0 +1,108 @@
+"""Every private name of torch that this library uses, each behind a function of our own.
+
+`tests/test_private.py` fails clearly when torch moves one of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager
+from types import CodeType, FrameType
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _get_current_dispatch_mode_stack,
+    _pop_mode,
+    _push_mode,
+)
+
+
+def dispatch_stack_depth() -> int:
+    """Return how many dispatch modes are active in this thread."""
+    return torch._C._len_torch_dispatch_stack()
+
+
+def push_dispatch_mode(mode: TorchDispatchMode) -> None:
+    """Put a mode on top of this thread's dispatch stack."""
+    _push_mode(mode)
+
+
+def pop_dispatch_mode() -> TorchDispatchMode:
+    """Take the top mode off this thread's dispatch stack."""
+    mode: TorchDispatchMode = _pop_mode()
+    return mode
+
+
+def can_share_data(parameter: torch.Tensor, data: torch.Tensor) -> bool:
+    """Return whether ``parameter.data = data`` is possible (not from CPU to meta, say)."""
+    return bool(torch._has_compatible_shallow_copy_type(parameter, data))
+
+
+def foreach_clamp_min_(tensors: list[torch.Tensor], bound: float) -> None:
+    """Raise the elements of tensors of one dtype and device to ``bound``, in place."""
+    torch._foreach_clamp_min_(tensors, bound)
+
+
+def foreach_clamp_max_(tensors: list[torch.Tensor], bound: float) -> None:
+    """Lower the elements of tensors of one dtype and device to ``bound``, in place."""
+    torch._foreach_clamp_max_(tensors, bound)
+
+
+def foreach_copy_(tensors: list[torch.Tensor], values: tuple[torch.Tensor, ...]) -> None:
+    """Write each value into its tensor."""
+    torch._foreach_copy_(tensors, values)
+
+
+def version(tensor: torch.Tensor) -> int:
+    """Return a number that rises with every in-place write to ``tensor``."""
+    return tensor._version
+
+
+def ignore_in_ddp(model: nn.Module, names: list[str]) -> None:
+    """Keep parameters and buffers of a model out of the DDP that will wrap it."""
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
+
+
+def called_from(code: CodeType, frames: int) -> bool:
+    """Return whether ``code`` is one of the ``frames`` nearest callers of the calling function."""
+    frame: FrameType | None = sys._getframe(2)
+    for _ in range(frames):
+        if frame is None or frame.f_code is code:
+            break
+        frame = frame.f_back
+    return frame is not None and frame.f_code is code
+
+
+def storage_key(tensor: torch.Tensor) -> int:
+    """Return the address of the tensor's storage: its identity while something keeps it alive."""
+    return tensor.untyped_storage()._cdata
+
+
+def lazy_view(tensor: torch.Tensor, *, conj: bool, neg: bool) -> torch.Tensor:
+    """Return the tensor with its conjugate and negative bits set."""
+    if conj:
+        tensor = torch._conj(tensor)
+    return torch._neg_view(tensor) if neg else tensor
+
+
+def no_function_modes() -> AbstractContextManager[object]:
+    """Return a context in which no ``__torch_function__``, of a mode or a subclass, is called."""
+    context: AbstractContextManager[object] = torch._C.DisableTorchFunction()
+    return context
+
+
+def exchange(first: torch.Tensor, second: torch.Tensor) -> None:
+    """Exchange what two tensor objects hold; the objects keep class, attributes and identity.
+
+    `torch.utils.swap_tensors` refuses a tensor that another one views or that has a weak
+    reference; where all views of a storage are exchanged together, both are harmless.
+    """
+    torch._C._swap_tensor_impl(first, second)
+
+
+def dispatch_modes() -> list[TorchDispatchMode]:
+    """Return the dispatch modes active in this thread, the outermost first."""
+    return list(_get_current_dispatch_mode_stack())
