@@ -1,0 +1,1 @@
+"""The command line: thin, and free of torch until a command runs."""

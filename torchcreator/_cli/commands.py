@@ -1,0 +1,42 @@
+"""Reads the command line and hands over to the command that it names."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+import torchcreator
+from torchcreator._cli.demo import command as demo
+
+INTERRUPTED = 130
+"""What a shell reports for a command that Ctrl-C ended: 128 + SIGINT."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line; ``--help`` has the rest."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the complaint alone and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name and return its exit status.
+
+    Args:
+        arguments: The words after the program's name; None reads them from ``sys.argv``.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="torchcreator", description=torchcreator.__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=torchcreator.__version__)
+    commands = parser.add_subparsers(required=True, metavar="command", title="commands")
+    demo.configure(commands.add_parser("demo", help=demo.HELP, allow_abbrev=False))
+    return parser

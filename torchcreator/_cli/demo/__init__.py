@@ -1,0 +1,1 @@
+"""The demonstration: handwritten digits, learned by several processes under declared policies."""
