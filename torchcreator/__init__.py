@@ -1,2 +1,74 @@
-"""torchcreator: variable creators for PyTorch."""
+"""Variable creators for PyTorch: intercept, declare and carry out how every parameter is made.
+
+Importing this package does not import torch: the pytest plugin lives in it, and torch takes
+seconds. The names below are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torchcreator import constraints as constraints
+    from torchcreator import distributed as distributed
+    from torchcreator._api import Constraint as Constraint
+    from torchcreator._api import Creator as Creator
+    from torchcreator._api import NextCreator as NextCreator
+    from torchcreator._api import TorchCreatorError as TorchCreatorError
+    from torchcreator._api import VariableAggregation as VariableAggregation
+    from torchcreator._api import VariableKwargs as VariableKwargs
+    from torchcreator._api import VariableSpec as VariableSpec
+    from torchcreator._api import VariableSynchronization as VariableSynchronization
+    from torchcreator._api import apply_constraints as apply_constraints
+    from torchcreator._api import assign as assign
+    from torchcreator._api import assign_add as assign_add
+    from torchcreator._api import assign_sub as assign_sub
+    from torchcreator._api import creator_scope as creator_scope
+    from torchcreator._api import default_creator as default_creator
+    from torchcreator._api import named_specs as named_specs
+    from torchcreator._api import read_value as read_value
+    from torchcreator._api import spec_of as spec_of
+    from torchcreator._api import variable as variable
+
 __version__ = "0.1.0"
+
+_MODULES = ("constraints", "distributed")
+
+__all__ = [
+    "Constraint",
+    "Creator",
+    "NextCreator",
+    "TorchCreatorError",
+    "VariableAggregation",
+    "VariableKwargs",
+    "VariableSpec",
+    "VariableSynchronization",
+    "apply_constraints",
+    "assign",
+    "assign_add",
+    "assign_sub",
+    "constraints",
+    "creator_scope",
+    "default_creator",
+    "distributed",
+    "named_specs",
+    "read_value",
+    "spec_of",
+    "variable",
+]
+
+if not TYPE_CHECKING:  # type checkers see the imports above, and report every other name
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        # Once loaded, a name is an attribute like any other: no cost per access.
+        value = globals()[name] = getattr(importlib.import_module(f"{__name__}._api"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

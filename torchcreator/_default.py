@@ -1,0 +1,251 @@
+"""The default creator: the end of every chain, which makes the parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed import GroupMember, ProcessGroup
+from torch.nn.parameter import UninitializedTensorMixin
+from typing_extensions import Unpack
+
+from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean
+from torchcreator._root import unique_name
+from torchcreator._spec import Declaration, attach
+from torchcreator._target import Target, target_of
+from torchcreator._types import Constraint, VariableKwargs
+from torchcreator._values import checked_device, checked_dtype, checked_shape, tensor_of
+from torchcreator.constraints import get as get_constraint
+
+_ON_READ = VariableSynchronization.ON_READ
+_MEAN = VariableAggregation.MEAN
+_NO_TAGS: Mapping[str, Any] = {}
+
+KEYWORDS: tuple[str, ...] = (
+    "initial_value",
+    "trainable",
+    "validate_shape",
+    "caching_device",
+    "name",
+    "dtype",
+    "constraint",
+    "synchronization",
+    "aggregation",
+    "shape",
+    "device",
+    "process_group",
+    "tags",
+    "module",
+)
+"""The keywords of a variable, in the order of `variable`'s signature; ``module`` comes last."""
+
+
+def default_creator(**kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
+    """Make the parameter that the keywords describe; the end of every creator chain.
+
+    Keywords that a creator dropped take the defaults of `torchcreator.variable`.
+
+    Args:
+        **kwargs: The keywords of `torchcreator.variable`, and ``module``.
+
+    Returns:
+        A new `torch.nn.Parameter`, or the one that a stock module waits to have initialised.
+
+    Raises:
+        VariableTypeError: A keyword is unknown or has a value of the wrong type.
+        VariableValueError: A keyword has a wrong value; ``initial_value`` is missing.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> tc.default_creator(initial_value=[1.0, 2.0], trainable=False).requires_grad
+        False
+    """
+    if not kwargs.keys() <= _KNOWN:
+        raise unknown_keyword(kwargs)
+    get: Any = kwargs.get
+    name = get("name")
+    return make(
+        get("initial_value"),
+        get("trainable"),
+        get("validate_shape", True),
+        get("caching_device"),
+        name,
+        get("dtype"),
+        get("constraint"),
+        VariableSynchronization.of(get("synchronization"), name),
+        VariableAggregation.of(get("aggregation"), name),
+        get("shape"),
+        get("device"),
+        get("process_group"),
+        get("tags"),
+        get("module"),
+    )
+
+
+_KNOWN = frozenset(KEYWORDS)
+
+
+def unknown_keyword(keywords: Mapping[str, Any]) -> VariableTypeError:
+    """Return the error for the first keyword that no variable has."""
+    unknown = next(word for word in keywords if word not in _KNOWN)
+    name = keywords.get("name") or "Variable"
+    return VariableTypeError(
+        f"Variable {name!r} got an unexpected keyword {unknown!r}"
+        f"{did_you_mean(unknown, KEYWORDS)}.",
+        f"A variable takes {', '.join(KEYWORDS)}.",
+        "Correct the keyword, or pass the value to the creators in tags={...}.",
+    )
+
+
+def make(
+    initial_value: Any,
+    trainable: bool | None,
+    validate_shape: bool,
+    caching_device: Any,
+    name: str | None,
+    dtype: Any,
+    constraint: Constraint | str | None,
+    synchronization: VariableSynchronization,
+    aggregation: VariableAggregation,
+    shape: Any,
+    device: Any,
+    process_group: Any,
+    tags: Mapping[str, Any] | None,
+    module: nn.Module | None,
+) -> nn.Parameter:
+    """Make the parameter; positional, because packing fourteen keywords costs as much as it does.
+
+    Everything that can be wrong is checked before anything is made, filled or named.
+    """
+    label = _label(name, module)
+    # Most variables set none of these; a check is a call, and a call is a tenth of the whole.
+    if shape is not None or dtype is not None or device is not None:
+        shape = checked_shape(shape, label)
+        dtype = checked_dtype(dtype, label)
+        device = checked_device(device, label)
+    if constraint is not None:
+        constraint = get_constraint(constraint, label)
+    if caching_device is not None or process_group is not None or tags is not None:
+        caching_device = checked_device(caching_device, label, "caching_device")
+        process_group = _checked_group(process_group, label)
+        tags = _checked_tags(tags, label)
+
+    waiting = target_of(module, name)
+    data = None
+    if initial_value is not None:
+        data = tensor_of(initial_value, label, shape, dtype, device)
+    elif waiting is None and (validate_shape or shape is not None):
+        raise _no_value(label)
+    kind = _dtype(data, dtype, waiting)
+    if trainable is None:
+        trainable = synchronization is not _ON_READ and _has_gradient(kind)
+    elif not isinstance(trainable, bool) or (trainable and not _has_gradient(kind)):
+        raise _wrong_trainable(trainable, kind, label)
+    if aggregation is _MEAN and not kind.is_floating_point:
+        raise _no_mean(kind, label)
+
+    if waiting is not None:
+        parameter = waiting.fill(data, shape=shape, dtype=dtype, device=device, trainable=trainable)
+    elif data is not None:
+        parameter = nn.Parameter(data, trainable)
+    else:
+        parameter = nn.UninitializedParameter(trainable, device, kind)
+    declaration = Declaration(
+        unique_name(name or "Variable") if module is None else name or "Variable",
+        None if isinstance(parameter, UninitializedTensorMixin) else parameter.shape,
+        kind,
+        trainable,
+        constraint,
+        synchronization,
+        aggregation,
+        caching_device,
+        process_group,
+        tags or _NO_TAGS,
+        validate_shape,
+    )
+    if waiting is None:
+        attach(parameter, declaration)
+    else:
+        waiting.made, waiting.declaration = parameter, declaration
+    return parameter
+
+
+def _label(name: Any, module: nn.Module | None) -> str:
+    """Return the variable's name as error messages show it."""
+    if name is None:
+        name = "Variable"
+    elif not isinstance(name, str) or not name:
+        raise (VariableValueError if isinstance(name, str) else VariableTypeError)(
+            f"The name of a variable is {name!r}.",
+            "A name is a non-empty string; '/' and '.' in it make paths.",
+            "Write name='encoder/gain', say, or leave it out.",
+        )
+    return name if module is None else f"{type(module).__name__}.{name}"
+
+
+def _dtype(
+    data: torch.Tensor | None, dtype: torch.dtype | None, waiting: Target | None
+) -> torch.dtype:
+    if data is not None:
+        return data.dtype
+    own = torch.get_default_dtype() if waiting is None else waiting.parameter.dtype
+    return dtype or own
+
+
+def _has_gradient(dtype: torch.dtype) -> bool:
+    return dtype.is_floating_point or dtype.is_complex
+
+
+def _checked_group(group: Any, label: str) -> Any:
+    if group is None or isinstance(group, ProcessGroup) or group is GroupMember.NON_GROUP_MEMBER:
+        return group
+    raise VariableTypeError(
+        f"The process_group of variable {label!r} is {group!r}.",
+        "A variable is aggregated over a group of torch.distributed.",
+        "Pass what torch.distributed.new_group(...) returned, or None for the default group.",
+    )
+
+
+def _checked_tags(tags: Any, label: str) -> Mapping[str, Any] | None:
+    if tags is None or isinstance(tags, Mapping):
+        return tags
+    raise VariableTypeError(
+        f"The tags of variable {label!r} are {tags!r}.",
+        "Tags are what the caller tells the creators, by name.",
+        "Pass a mapping, tags={'decay': False}, say.",
+    )
+
+
+def _no_value(label: str) -> VariableValueError:
+    return VariableValueError(
+        f"Variable {label!r} has no initial_value.",
+        "Neither its caller nor a creator gave one, and no module waits to initialise it: that "
+        "holds once for each parameter of a stock module, under the module and name it came with.",
+        "Pass a tensor, a number, a callable, or shape= with an initialiser such as "
+        "torch.nn.init.zeros_; or validate_shape=False without shape= to leave it uninitialised.",
+    )
+
+
+def _wrong_trainable(trainable: Any, dtype: torch.dtype, label: str) -> VariableTypeError:
+    if not isinstance(trainable, bool):
+        return VariableTypeError(
+            f"The trainable of variable {label!r} is {trainable!r}.",
+            "It becomes requires_grad, which is True or False.",
+            "Pass True, False, or None for the default.",
+        )
+    return VariableTypeError(
+        f"Variable {label!r} is trainable with dtype {dtype}.",
+        "Only floating and complex tensors have gradients.",
+        "Pass trainable=False, or a floating dtype.",
+    )
+
+
+def _no_mean(dtype: torch.dtype, label: str) -> VariableValueError:
+    return VariableValueError(
+        f"Variable {label!r} has aggregation MEAN and dtype {dtype}.",
+        "A mean of several ranks is not exact in a dtype that is not floating.",
+        "Use aggregation='sum' or 'only_first_replica', or a floating dtype.",
+    )

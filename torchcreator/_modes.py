@@ -1,0 +1,54 @@
+"""Keep a dispatch mode of our own in torch's mode stack, beside those that the user opens.
+
+The stack is last in, first out, and a user's exit takes off whatever is on top. So a mode that is
+entered from inside a hook goes below the modes that were opened after the scope it serves.
+"""
+
+from __future__ import annotations
+
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from torchcreator import _private
+
+
+class OwnMode(TorchDispatchMode):
+    """A mode that `insert` and `remove` move; it does not count for `depth`."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # The default imports torch._dynamo, a second, at the mode's first operation.
+        return False
+
+
+def depth() -> int:
+    """Return how many modes of other people are active in this thread."""
+    if _private.dispatch_stack_depth() == 0:  # nearly always
+        return 0
+    stack = _take_all()
+    _put_back(stack)
+    return sum(not isinstance(mode, OwnMode) for mode in stack)
+
+
+def insert(mode: OwnMode, depth: int) -> None:
+    """Activate ``mode`` in this thread above the ``depth`` outermost modes of other people."""
+    stack = _take_all()
+    index = passed = 0
+    while index < len(stack) and (passed < depth or isinstance(stack[index], OwnMode)):
+        passed += not isinstance(stack[index], OwnMode)
+        index += 1
+    _put_back([*stack[:index], mode, *stack[index:]])
+
+
+def remove(mode: OwnMode) -> None:
+    """Take ``mode`` out of this thread's stack, and leave the others as they are."""
+    _put_back([other for other in _take_all() if other is not mode])
+
+
+def _take_all() -> list[TorchDispatchMode]:
+    taken = [_private.pop_dispatch_mode() for _ in range(_private.dispatch_stack_depth())]
+    return taken[::-1]
+
+
+def _put_back(modes: list[TorchDispatchMode]) -> None:
+    for mode in modes:
+        _private.push_dispatch_mode(mode)

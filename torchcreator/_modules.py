@@ -1,0 +1,224 @@
+"""Parameters that stock modules register inside a scope go through its creators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import GraphModule
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.utils.parametrize import ParametrizationList
+
+from torchcreator import _held, _private, _sticky
+from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator._errors import CreatorResultError, VariableValueError
+from torchcreator._recursion import explained
+from torchcreator._root import Root, root
+from torchcreator._scope import Link, current
+from torchcreator._spec import OWN, Declaration, declaration_of, declare
+from torchcreator._target import target as _target
+
+_LOADING = nn.Module._load_from_state_dict.__code__
+_NEVER = (ParametrizationList, GraphModule)
+"""Modules that only hold what others made: pieces of a parametrized weight, traced graphs."""
+
+
+class _StockTarget:
+    """A parameter that a stock module has just registered and will initialise itself."""
+
+    __slots__ = ("declaration", "made", "module", "name", "parameter", "valued")
+
+    def __init__(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        self.module: nn.Module | None = module
+        self.name = name
+        self.parameter = parameter
+        self.made: nn.Parameter | None = None
+        self.declaration: Declaration | None = None
+        self.valued = False
+
+    def fill(
+        self,
+        data: torch.Tensor | None,
+        *,
+        shape: torch.Size | None,
+        dtype: torch.dtype | None,
+        device: torch.device | None,
+        trainable: bool,
+    ) -> nn.Parameter:
+        """Return the module's own parameter, with ``data`` in it if there is some."""
+        parameter = self.parameter
+        if isinstance(parameter, UninitializedTensorMixin):
+            return self._lazy(data, dtype, device, trainable)
+        asked = shape if data is None else data.shape
+        if asked is not None and asked != parameter.shape:
+            raise self._other_shape(asked)
+        self.valued = data is not None
+        if data is None and not _moves(parameter, dtype, device):
+            if parameter.requires_grad is not trainable:
+                parameter.requires_grad_(trainable)
+            return parameter
+        if data is None:
+            data = _converted(parameter.detach(), dtype, device)
+        if not _private.can_share_data(parameter, data):
+            return nn.Parameter(data, trainable)
+        parameter.requires_grad_(False)  # an integer dtype is refused while it has a gradient
+        parameter.data = data
+        return parameter.requires_grad_(trainable)
+
+    def _lazy(
+        self,
+        data: torch.Tensor | None,
+        dtype: torch.dtype | None,
+        device: torch.device | None,
+        trainable: bool,
+    ) -> nn.Parameter:
+        if data is not None:
+            raise VariableValueError(
+                f"A creator set the initial_value of the lazy parameter {self}.",
+                "Its shape is not known before the first forward, which then initialises it.",
+                "Leave initial_value as None where shape is None.",
+            )
+        own = self.parameter
+        if _moves(own, dtype, device):
+            return nn.UninitializedParameter(trainable, device or own.device, dtype or own.dtype)
+        own.requires_grad = trainable
+        return own
+
+    def _other_shape(self, asked: torch.Size) -> VariableValueError:
+        return VariableValueError(
+            f"A creator gave {self} another shape than its module did.\n"
+            f"  expected: {tuple(self.parameter.shape)}\n"
+            f"  actual:   {tuple(asked)}",
+            "The module's forward relies on the shape it chose.",
+            "Keep shape as it comes, or return a parameter of your own.",
+        )
+
+    def __str__(self) -> str:
+        return f"{type(self.module).__name__}.{self.name}"
+
+
+def _moves(parameter: nn.Parameter, dtype: torch.dtype | None, device: torch.device | None) -> bool:
+    if dtype is not None and dtype != parameter.dtype:
+        return True
+    own = parameter.device
+    return device is not None and device != own and (device.type, device.index) != (own.type, None)
+
+
+def _converted(
+    value: torch.Tensor, dtype: torch.dtype | None, device: torch.device | None
+) -> torch.Tensor:
+    if value.is_meta:  # nothing to convert; the module initialises what it finds
+        return torch.empty_like(value, dtype=dtype, device=device)
+    return value.to(device=device, dtype=dtype)
+
+
+def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter | None:
+    """Send a parameter through the creators; torch calls this for every registration.
+
+    Returns:
+        The parameter to register in its place, or None to register it as it is.
+    """
+    link = current.get()
+    own: Declaration | None = parameter.__dict__.get(OWN)
+    if own is not None and not isinstance(module, GraphModule):
+        # variable() made it, creators and all. Its declaration is copied, never moved: the
+        # parameter may leave this module again.
+        declare(module, name, own)
+        return None
+    if link is None or link.module_chain is None or isinstance(module, _NEVER):
+        return None
+    by_setattr, count = _held.references(parameter, 3)
+    scope_root = root.get()
+    assert scope_root is not None  # a link is open
+    if count > _floor[by_setattr] and _held.held(scope_root, parameter):
+        declaration = declaration_of(parameter)
+        if declaration is not None:
+            declare(module, name, declaration)
+        return None
+    if name in module._parameters and _private.called_from(_LOADING, 4):
+        return None
+    return _create(link, scope_root, module, name, parameter)
+
+
+def _create(
+    link: Link, scope_root: Root, module: nn.Module, name: str, parameter: nn.Parameter
+) -> nn.Parameter:
+    target = _StockTarget(module, name, parameter)
+    made = _through(link, target)
+    if not isinstance(made, nn.Parameter):
+        raise CreatorResultError(
+            f"A creator returned {made!r} for {target}.",
+            "A module holds torch.nn.Parameter objects, and torch does not check this one.",
+            "Return next_creator(**kwargs), or torch.nn.Parameter(...).",
+        )
+    adopted = made is target.made
+    declaration = target.declaration if adopted else declaration_of(made)
+    if declaration is not None:
+        declare(module, name, declaration)
+    if target.valued if adopted else made is not parameter:
+        _sticky.pin(module, name, made)
+    _held.note(scope_root, module, name, made)
+    return made
+
+
+def _through(link: Link, target: _StockTarget) -> Any:
+    parameter = target.parameter
+    lazy = isinstance(parameter, UninitializedTensorMixin)
+    assert link.module_chain is not None  # _on_register asked
+    token = _target.set(target)
+    try:
+        return link.module_chain(
+            initial_value=None,
+            trainable=None if parameter.requires_grad else False,
+            validate_shape=not lazy,
+            caching_device=None,
+            name=target.name,
+            dtype=parameter.dtype,
+            constraint=None,
+            synchronization=VariableSynchronization.AUTO,
+            aggregation=VariableAggregation.NONE,
+            shape=None if lazy else parameter.shape,
+            device=parameter.device,
+            process_group=None,
+            tags=None,
+            module=target.module,
+        )
+    except RecursionError as error:
+        raise explained(error, _through, target.name) from None
+    finally:
+        _target.reset(token)
+
+
+class _Probe(nn.Module):
+    """Registers fresh parameters in the two ways there are, to calibrate the reference counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.assigned = nn.Parameter(torch.empty(0))
+        self.register_parameter("registered", nn.Parameter(torch.empty(0)))
+
+
+_floor: dict[bool, int] = {}
+"""The reference count of a fresh parameter in the hook, by whether it came by assignment."""
+
+
+def _calibrate(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    if isinstance(module, _Probe):
+        by_setattr, count = _held.references(parameter, 3)
+        _floor[by_setattr] = count
+
+
+def install() -> None:
+    """Install the registration hook, once; it is never removed.
+
+    Taking it away while another thread walks the hooks would be a race, and without a scope it
+    only copies the declaration of a `variable` into its owner's table.
+    """
+    if _floor:
+        return
+    handle = register_module_parameter_registration_hook(_calibrate)
+    _Probe()
+    handle.remove()
+    register_module_parameter_registration_hook(_on_register)

@@ -1,0 +1,178 @@
+"""The creator chain: scopes nest, and each variable passes their creators, innermost first."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from typing_extensions import ParamSpec
+
+from torchcreator._default import default_creator
+from torchcreator._errors import CreatorResultError, ScopeError, VariableTypeError
+from torchcreator._root import Root, root
+from torchcreator._types import Creator, NextCreator
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Link:
+    """One open scope, and the chain from it outward; immutable, so every task keeps its own."""
+
+    __slots__ = ("chain", "module_chain", "outward", "scope")
+
+    def __init__(self, scope: creator_scope, outward: Link | None) -> None:
+        self.scope = scope
+        self.outward = outward
+        onward = default_creator if outward is None else outward.chain
+        module_onward = None if outward is None else outward.module_chain
+        self.chain: NextCreator = _chained(scope.creator, onward)
+        if not scope.modules:
+            self.module_chain = module_onward
+        elif outward is None or module_onward is onward:
+            self.module_chain = self.chain
+        else:
+            self.module_chain = _chained(scope.creator, module_onward or default_creator)
+
+
+def _chained(creator: Creator, onward: NextCreator) -> NextCreator:
+    def next_creator(**kwargs: Any) -> Any:
+        made = creator(onward, **kwargs)
+        if made is None:
+            raise _returned_none(creator, kwargs.get("name"))
+        return made
+
+    return next_creator
+
+
+current: ContextVar[Link | None] = ContextVar("torchcreator_scope", default=None)
+
+
+def current_chain() -> NextCreator:
+    """Return the creators of the open scopes and the default creator behind them, as one call."""
+    link = current.get()
+    return default_creator if link is None else link.chain
+
+
+class creator_scope:
+    """Let ``creator`` decide how the variables made inside the block are made.
+
+    Scopes nest: the innermost creator is called first, and its ``next_creator`` is the next scope
+    outward; the outermost one reaches `default_creator`. (TensorFlow's order; Haiku and Flax run
+    the other way round.) A creator may change the keywords, call ``next_creator`` never, once or
+    many times, and return any parameter. Other threads and concurrent asyncio tasks see nothing
+    of it; tasks started inside inherit it.
+
+    Args:
+        creator: Called as ``creator(next_creator, **kwargs)`` for each variable; returns it.
+        modules: Whether the parameters of stock modules, made inside, pass it too.
+
+    Raises:
+        VariableTypeError: ``creator`` is not callable.
+        ScopeError: The scope is entered twice, or closed before one that was opened inside it.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> def frozen(next_creator, **kwargs):
+        ...     kwargs["trainable"] = False
+        ...     return next_creator(**kwargs)
+        >>> with tc.creator_scope(frozen):
+        ...     layer = nn.Linear(2, 3)
+        >>> [p.requires_grad for p in layer.parameters()]
+        [False, False]
+
+        It also works as a decorator:
+
+        >>> @tc.creator_scope(frozen)
+        ... def make():
+        ...     return tc.variable(1.0)
+        >>> make().requires_grad
+        False
+    """
+
+    __slots__ = ("creator", "modules", "opened")
+
+    def __init__(self, creator: Creator, *, modules: bool = True) -> None:
+        if not callable(creator):
+            raise VariableTypeError(
+                f"creator_scope got {creator!r}.",
+                "It is called as creator(next_creator, **kwargs) for each variable.",
+                "Pass a function, def creator(next_creator, **kwargs): "
+                "return next_creator(**kwargs), say.",
+            )
+        self.creator = creator
+        self.modules = modules
+        self.opened = False
+
+    def __enter__(self) -> None:
+        if self.opened:
+            raise ScopeError(
+                f"{self!r} is already open.",
+                "One scope object stands for one place in the chain.",
+                "Make a new one: creator_scope(creator).",
+            )
+        outward = current.get()
+        if outward is None:
+            root.set(Root())
+        self.opened = True
+        current.set(Link(self, outward))
+
+    def __exit__(self, *exc_info: object) -> None:
+        innermost = current.get()
+        self.opened = False
+        if innermost is not None and innermost.scope is self:
+            _leave_to(innermost.outward)
+            return
+        _leave_to(_without(self, innermost))
+        raise ScopeError(
+            f"Exiting {self!r} without proper nesting.",
+            "A scope that was opened inside it is still open, or it was opened in another task.",
+            "Close scopes in the reverse order of opening, best by with-blocks. "
+            "This one is closed now all the same.",
+        )
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Return ``function`` with each of its calls inside a scope of its own."""
+        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+            raise VariableTypeError(
+                f"{self!r} decorates {function!r}.",
+                "The body of a coroutine or generator runs after the call that makes it returned.",
+                "Open the scope inside it: with creator_scope(creator): ...",
+            )
+
+        @functools.wraps(function)
+        def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+            with creator_scope(self.creator, modules=self.modules):
+                return function(*args, **kwargs)
+
+        return inside
+
+    def __repr__(self) -> str:
+        return f"creator_scope({getattr(self.creator, '__qualname__', self.creator)})"
+
+
+def _leave_to(outward: Link | None) -> None:
+    current.set(outward)
+    if outward is None and (closing := root.get()) is not None:
+        root.set(None)
+        closing.close()
+
+
+def _without(scope: creator_scope, link: Link | None) -> Link | None:
+    """Return the chain without ``scope``; the links inside it are built anew."""
+    if link is None or link.scope is scope:
+        return link and link.outward
+    return Link(link.scope, _without(scope, link.outward))
+
+
+def _returned_none(creator: Creator, name: Any) -> CreatorResultError:
+    called = getattr(creator, "__qualname__", repr(creator))
+    return CreatorResultError(
+        f"Creator {called} returned None for variable {name or 'Variable'!r}.",
+        "Whatever a creator returns becomes the variable.",
+        "End it with: return next_creator(**kwargs)",
+    )

@@ -1,0 +1,143 @@
+"""Let a value that a creator set survive the initialisation that a stock constructor still runs.
+
+A constructor registers a parameter first and initialises it after. While a creator's value is
+pinned, writes to its storage are dropped, but only those that come from inside a constructor:
+loading, optimizer steps and ``model.apply(init)`` in the same scope land.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import weakref
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from torchcreator import _modes
+from torchcreator._errors import ScopeError
+from torchcreator._root import Root, root
+from torchcreator._spec import SpecTable, copy_listeners, table_of
+
+
+class Sticky(_modes.OwnMode):
+    """Drop the writes of constructors to pinned storages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Weak, so that a replaced parameter's memory is freed; while the weak reference lives the
+        # address is not used again.
+        self.pins: dict[int, StorageWeakRef] = {}
+
+    def pin(self, tensor: torch.Tensor) -> None:
+        """Protect the storage of ``tensor``."""
+        reference = StorageWeakRef(tensor.untyped_storage())
+        self.pins[reference.cdata] = reference
+
+    def pinned(self, tensor: object) -> bool:
+        """Return whether the storage of ``tensor`` is protected."""
+        return isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata in self.pins
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Run the operation, less its writes to pinned storages if a constructor asks for them."""
+        kwargs = kwargs or {}
+        written = [
+            args[index] if index < len(args) else kwargs.get(name) for index, name in _written(func)
+        ]
+        if not any(self._touches(value) for value in written) or not _constructing():
+            return func(*args, **kwargs)
+        if isinstance(written[0], (list, tuple)):
+            return self._on_the_others(func, written[0], args, kwargs)
+        if all(self.pinned(value) for value in written if value is not None):
+            returned = len(func._schema.returns)
+            return None if returned == 0 else written[0] if returned == 1 else tuple(written)
+        # Some outputs are pinned and some are not: run it, with scratch space for the pinned ones.
+        scratch = {id(value): value.clone() for value in written if self.pinned(value)}
+        result = func(
+            *(scratch.get(id(arg), arg) for arg in args),
+            **{name: scratch.get(id(arg), arg) for name, arg in kwargs.items()},
+        )
+        return written[0] if len(func._schema.returns) == 1 else result
+
+    def _touches(self, value: Any) -> bool:
+        if isinstance(value, (list, tuple)):
+            return any(self.pinned(item) for item in value)
+        return self.pinned(value)
+
+    def _on_the_others(self, func: Any, written: Any, args: Any, kwargs: Any) -> Any:
+        """Run a ``_foreach_`` operation on those members of its lists that are not pinned."""
+        free = [index for index, item in enumerate(written) if not self.pinned(item)]
+        if not free:
+            return None
+
+        def thinned(value: Any) -> Any:
+            parallel = isinstance(value, (list, tuple)) and len(value) == len(written)
+            return [value[index] for index in free] if parallel else value
+
+        return func(*map(thinned, args), **{name: thinned(v) for name, v in kwargs.items()})
+
+
+@functools.cache
+def _written(func: Any) -> tuple[tuple[int, str], ...]:
+    """Return the position and name of each argument that an operation writes to."""
+    return tuple(
+        (index, argument.name)
+        for index, argument in enumerate(func._schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+
+
+def _constructing() -> bool:
+    """Return whether a module's ``__init__`` is on this thread's calling stack."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "__init__" and code.co_argcount:
+            if isinstance(frame.f_locals.get(code.co_varnames[0]), nn.Module):
+                return True
+        frame = frame.f_back
+    return False
+
+
+_modes_of: weakref.WeakKeyDictionary[Root, Sticky] = weakref.WeakKeyDictionary()
+
+
+def pin(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    """Keep the value of ``module``'s parameter until the outermost open scope closes."""
+    scope_root = root.get()
+    assert scope_root is not None  # only a creator of an open scope can have set a value
+    if scope_root.thread != threading.get_ident():
+        raise ScopeError(
+            f"A creator set the value of {type(module).__name__}.{name} in a thread that "
+            "inherited its scope.",
+            "The value is kept from the module's own initialisation thread by thread.",
+            "Open the creator_scope inside the thread.",
+        )
+    mode = _modes_of.get(scope_root)
+    if mode is None:
+        mode = _modes_of[scope_root] = Sticky()
+        _modes.insert(mode, scope_root.depth)
+        scope_root.at_close.append(functools.partial(_modes.remove, mode))
+    mode.pin(parameter)
+    table_of(module)  # copies of the module are seen through its table
+
+
+def _follow_copies(original: SpecTable, copied: SpecTable) -> None:
+    """Pin the copies of pinned parameters: nn.Transformer initialises the copies it made."""
+    scope_root = root.get()
+    mode = None if scope_root is None else _modes_of.get(scope_root)
+    if mode is None:
+        return
+    for name, parameter in original.parameters.items():
+        copy = copied.parameters.get(name)
+        if copy is not None and mode.pinned(parameter):
+            mode.pin(copy)
+
+
+copy_listeners.append(_follow_copies)

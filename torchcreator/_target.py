@@ -1,0 +1,59 @@
+"""The parameter that already exists and is to be filled, instead of a new one being made.
+
+A stock module's own parameter and a recorded one are the same case for the default creator.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from torchcreator._spec import Declaration
+
+
+class Target(Protocol):
+    """A parameter that exists, waiting for its creators' decision.
+
+    Attributes:
+        module: The module that owns it.
+        name: Its name: the local one in a scope, the full one in a build.
+        parameter: The parameter itself, with the shape, dtype and device its module gave it.
+        made: What the default creator made of it, once it has.
+        declaration: What it was declared as, once it was.
+    """
+
+    module: nn.Module | None
+    name: str
+    parameter: nn.Parameter
+    made: nn.Parameter | None
+    declaration: Declaration | None
+
+    def fill(
+        self,
+        data: torch.Tensor | None,
+        *,
+        shape: torch.Size | None,
+        dtype: torch.dtype | None,
+        device: torch.device | None,
+        trainable: bool,
+    ) -> nn.Parameter:
+        """Return the parameter with ``data`` in it, or with its module's own value where None."""
+        ...
+
+
+target: ContextVar[Target | None] = ContextVar("torchcreator_target", default=None)
+
+
+def target_of(module: nn.Module | None, name: str | None) -> Target | None:
+    """Return the waiting target if these name it and nobody took it yet.
+
+    A creator may make other variables meanwhile, of the same module too.
+    """
+    waiting = target.get()
+    if waiting is None or waiting.made is not None:
+        return None
+    return waiting if waiting.module is module and waiting.name == name else None
