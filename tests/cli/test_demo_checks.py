@@ -30,6 +30,7 @@ def report(rank):
         per_rank={"expert": f"{rank}"},
         frozen={"lift": True},
         overshoot={"head": 0.0},
+        longest_rows={"head": 1.0},
         gradients=gradients(rank),
         counted=30,
         fed=10 + 10 * rank,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -41,9 +42,9 @@ def replicated_are_equal(reports: Sequence[Report]) -> Claim:
     unequal = [n for n in first if len({report.replicated[n] for report in reports}) > 1]
     if unequal:
         return Claim(False, f"replicated variables differ between ranks: {_names(unequal)}")
-    shown = ", ".join(f"{n} {digest[:SHOWN]}" for n, digest in list(first.items())[:1])
+    together = hashlib.sha256("".join(first.values()).encode()).hexdigest()[:SHOWN]
     return Claim(
-        True, f"{len(first)} replicated variables are equal on {_ranks(reports)} ({shown}…)"
+        True, f"{len(first)} replicated variables are equal on {_ranks(reports)} ({together}…)"
     )
 
 
@@ -82,7 +83,8 @@ def constraints_hold(reports: Sequence[Report]) -> Claim:
     broken = [n for n in names if not all(r.overshoot[n] <= TOLERANCE for r in reports)]
     if broken:
         return Claim(False, f"constraints are violated: {_names(broken)}")
-    return Claim(True, f"no constraint is violated ({_names(names)})")
+    rows = ", ".join(f"{name} {length:.4f}" for name, length in reports[0].longest_rows.items())
+    return Claim(True, f"no constraint is violated (longest rows: {rows})")
 
 
 def frozen_stay(reports: Sequence[Report]) -> Claim:

@@ -18,7 +18,7 @@ def rows(model: nn.Module) -> list[Row]:
             name,
             "×".join(map(str, parameter.shape)) or "scalar",
             "yes" if spec.trainable else "no",
-            "" if spec.constraint is None else str(spec.constraint),
+            "" if spec.constraint is None else type(spec.constraint).__name__,
             spec.synchronization.name.lower(),
             spec.aggregation.name.lower(),
         )
@@ -63,6 +63,15 @@ def overshoot(model: nn.Module) -> dict[str, float]:
             for name, p, spec in tc.named_specs(model)
             if spec.constraint is not None
         }
+
+
+def longest_rows(model: nn.Module) -> dict[str, float]:
+    """Return the norm of the longest row of each constrained matrix."""
+    return {
+        name: p.detach().norm(dim=1).max().item()
+        for name, p, spec in tc.named_specs(model)
+        if spec.constraint is not None and p.ndim == 2
+    }
 
 
 def digest(value: Tensor) -> str:

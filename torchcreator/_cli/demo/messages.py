@@ -58,6 +58,7 @@ class Report:
         per_rank: A digest of each trained variable that is declared to be the rank's own.
         frozen: Whether a variable that is not trained still has its first value.
         overshoot: How far a constrained variable is from where its constraint would put it.
+        longest_rows: The norm of a constrained matrix's longest row.
         gradients: The gradient of each trained variable over one batch.
         counted: What the counter reads, over all ranks.
         fed: How many scans this rank was fed.
@@ -68,6 +69,7 @@ class Report:
     per_rank: Mapping[str, str]
     frozen: Mapping[str, bool]
     overshoot: Mapping[str, float]
+    longest_rows: Mapping[str, float]
     gradients: Mapping[str, Gradient]
     counted: int
     fed: int

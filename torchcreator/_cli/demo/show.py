@@ -8,6 +8,7 @@ from dataclasses import astuple
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -39,10 +40,11 @@ def show(options: Options) -> int:
 
 
 def _heading(options: Options, learn: int, held_out: int) -> str:
-    processes = "1 process" if options.world_size == 1 else f"{options.world_size} processes"
+    processes = "process" if options.world_size == 1 else "processes"
     return (
-        f"[bold]torchcreator {torchcreator.__version__}[/]: {learn:,} scans of handwritten digits "
-        f"to learn from, {held_out} held out; {processes}, {options.device}, seed {options.seed}\n"
+        f"[bold]torchcreator {torchcreator.__version__}[/]: handwritten digits, {learn:,} scans "
+        f"to learn from, {held_out} held out\n"
+        f"{options.world_size} {processes}, {options.device}, seed {options.seed}\n"
     )
 
 
@@ -84,11 +86,11 @@ def _table(variables: messages.Variables) -> Table:
 
 
 def _verdict(reports: list[messages.Report], console: Console) -> int:
-    failed = 0
+    checked = list(claims(reports))
     console.print()
-    for claim in claims(reports):
-        console.print(MARKS[claim.holds], claim.text)
-        failed += claim.holds is False
+    for claim in checked:
+        console.print(MARKS[claim.holds], escape(claim.text), soft_wrap=True)
+    failed = sum(claim.holds is False for claim in checked)
     if failed:
-        console.print(f"\n[bold red]{failed} of the claims do not hold.[/]")
+        console.print(f"\n[bold red]{failed} of {len(checked)} claims failed.[/]")
     return 1 if failed else 0

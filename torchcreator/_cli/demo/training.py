@@ -59,6 +59,7 @@ class Training:
                 per_rank=findings.per_rank(model),
                 frozen={n: at_first[n] == now for n, now in findings.frozen(model).items()},
                 overshoot=findings.overshoot(model),
+                longest_rows=findings.longest_rows(model),
                 gradients=gradients,
                 counted=int(tc.read_value(model.get_parameter("scans_seen"))),
                 fed=fed,

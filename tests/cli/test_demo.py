@@ -1,0 +1,110 @@
+"""The demo, as a user starts it: what it prints, what it returns, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at process groups")
+
+DEMO = [sys.executable, "-m", "torchcreator", "demo"]
+WITHIN = 90
+
+
+@contextmanager
+def running(*arguments):
+    """Start the demo in a process group of its own; whatever happens, none of it stays."""
+    demo = subprocess.Popen(
+        [*DEMO, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield demo
+    finally:
+        if is_group_alive(demo.pid):
+            os.killpg(demo.pid, signal.SIGKILL)
+        demo.communicate()
+
+
+def is_group_alive(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def verdicts(printed):
+    return [line for line in printed.splitlines() if line.startswith(("✓", "✗", "-"))]
+
+
+def test_two_ranks_learn_and_every_claim_holds():
+    """On two ranks the demo shows every variable, learns to read, and keeps all it claims."""
+    with running("--epochs", "4") as demo:
+        printed, complaints = demo.communicate(timeout=WITHIN)
+        assert not is_group_alive(demo.pid)
+    assert (demo.returncode, complaints) == (0, "")
+    rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if line.strip()}
+    assert rows["scans_seen"] == ["scalar", "no", "on_read", "sum"]
+    assert rows["lift.weight"] == ["128×64", "no", "auto", "none"]
+    assert rows["hidden.weight"] == ["64×128", "yes", "MaxNorm", "auto", "none"]
+    assert rows["gain.weight"] == ["64", "yes", "auto", "sum"]
+    assert rows["slope.weight"] == ["1", "yes", "auto", "only_first_replica"]
+    assert rows["expert.weight"] == ["64×64", "yes", "MaxNorm", "none", "none"]
+    assert "4/4 epochs" in printed
+    assert [line[0] for line in verdicts(printed)] == ["✓"] * 7
+    assert "scans_seen reads 5,744, the scans fed to the ranks (2,872 + 2,872)" in printed
+
+
+def test_one_rank_works():
+    """On one rank it works the same; only the comparison between ranks has nothing to see."""
+    with running("--world-size", "1", "--epochs", "3", "--seed", "7") as demo:
+        printed, complaints = demo.communicate(timeout=WITHIN)
+    assert (demo.returncode, complaints) == (0, "")
+    assert [line[0] for line in verdicts(printed)] == ["✓", "-", *"✓" * 5]
+
+
+def test_a_claim_that_fails_fails_the_demo():
+    """One epoch is too little: the demo says which claim failed and returns 1."""
+    with running("--epochs", "1") as demo:
+        printed, _ = demo.communicate(timeout=WITHIN)
+    assert demo.returncode == 1
+    failed = [line for line in verdicts(printed) if line.startswith("✗")]
+    assert len(failed) == 1
+    assert "not above 90%" in failed[0]
+    assert "1 of 7 claims failed." in printed
+
+
+def test_the_same_seed_gives_the_same_numbers():
+    """Two runs with one seed end in the same values, bit for bit."""
+    printed = []
+    for _ in range(2):
+        with running("--epochs", "1", "--seed", "3") as demo:
+            printed.append(verdicts(demo.communicate(timeout=WITHIN)[0]))
+    assert printed[0] == printed[1]
+    assert len(printed[0]) == 7
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["from the terminal", "to one process"])
+def test_ctrl_c_leaves_no_process(to_all):
+    """Ctrl-C in mid-training ends the demo quietly and soon, and all its ranks with it."""
+    with running("--epochs", "1000") as demo:
+        assert any(line.startswith("head.bias") for line in demo.stdout)
+        time.sleep(0.5)  # well into training
+        if to_all:
+            os.killpg(demo.pid, signal.SIGINT)
+        else:
+            os.kill(demo.pid, signal.SIGINT)
+        _, complaints = demo.communicate(timeout=20)
+        assert demo.returncode == 130
+        assert complaints == ""
+        assert not is_group_alive(demo.pid)
