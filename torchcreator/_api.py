@@ -6,11 +6,11 @@ first constrained variable.
 
 from __future__ import annotations
 
-from torchcreator import _modules
 from torchcreator._assign import assign, assign_add, assign_sub, read_value
 from torchcreator._default import default_creator
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import TorchCreatorError
+from torchcreator._modules import install
 from torchcreator._scope import creator_scope
 from torchcreator._spec import VariableSpec, named_specs, spec_of
 from torchcreator._types import Constraint, Creator, NextCreator, VariableKwargs
@@ -38,4 +38,4 @@ __all__ = [
     "variable",
 ]
 
-_modules.install()
+install()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.distributed import GroupMember, ProcessGroup
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from typing_extensions import Unpack
 
 from torchcreator._enums import VariableAggregation, VariableSynchronization
@@ -17,7 +17,13 @@ from torchcreator._root import unique_name
 from torchcreator._spec import Declaration, attach
 from torchcreator._target import Target, target_of
 from torchcreator._types import Constraint, VariableKwargs
-from torchcreator._values import checked_device, checked_dtype, checked_shape, tensor_of
+from torchcreator._values import (
+    checked_device,
+    checked_dtype,
+    checked_shape,
+    tensor_of,
+    uninitialized,
+)
 from torchcreator.constraints import get as get_constraint
 
 _ON_READ = VariableSynchronization.ON_READ
@@ -152,10 +158,10 @@ def make(
     elif data is not None:
         parameter = nn.Parameter(data, trainable)
     else:
-        parameter = nn.UninitializedParameter(trainable, device, kind)
+        parameter = uninitialized(trainable, device, kind)
     declaration = Declaration(
         unique_name(name or "Variable") if module is None else name or "Variable",
-        None if isinstance(parameter, UninitializedTensorMixin) else parameter.shape,
+        None if is_lazy(parameter) else parameter.shape,
         kind,
         trainable,
         constraint,

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 from torch.nn.modules.module import register_module_parameter_registration_hook
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
 from torchcreator import _held, _private, _sticky
@@ -19,6 +19,7 @@ from torchcreator._root import Root, root
 from torchcreator._scope import Link, current
 from torchcreator._spec import OWN, Declaration, declaration_of, declare
 from torchcreator._target import target as _target
+from torchcreator._values import uninitialized
 
 _LOADING = nn.Module._load_from_state_dict.__code__
 _NEVER = (ParametrizationList, GraphModule)
@@ -49,7 +50,8 @@ class _StockTarget:
     ) -> nn.Parameter:
         """Return the module's own parameter, with ``data`` in it if there is some."""
         parameter = self.parameter
-        if isinstance(parameter, UninitializedTensorMixin):
+        lazy: bool = is_lazy(parameter)
+        if lazy:
             return self._lazy(data, dtype, device, trainable)
         asked = shape if data is None else data.shape
         if asked is not None and asked != parameter.shape:
@@ -65,7 +67,8 @@ class _StockTarget:
             return nn.Parameter(data, trainable)
         parameter.requires_grad_(False)  # an integer dtype is refused while it has a gradient
         parameter.data = data
-        return parameter.requires_grad_(trainable)
+        parameter.requires_grad_(trainable)
+        return parameter
 
     def _lazy(
         self,
@@ -82,7 +85,7 @@ class _StockTarget:
             )
         own = self.parameter
         if _moves(own, dtype, device):
-            return nn.UninitializedParameter(trainable, device or own.device, dtype or own.dtype)
+            return uninitialized(trainable, device or own.device, dtype or own.dtype)
         own.requires_grad = trainable
         return own
 
@@ -102,8 +105,9 @@ class _StockTarget:
 def _moves(parameter: nn.Parameter, dtype: torch.dtype | None, device: torch.device | None) -> bool:
     if dtype is not None and dtype != parameter.dtype:
         return True
-    own = parameter.device
-    return device is not None and device != own and (device.type, device.index) != (own.type, None)
+    own = parameter.device  # "cuda" stands for the current one, which it may be on already
+    same = device is None or (device.type == own.type and device.index in (None, own.index))
+    return not same
 
 
 def _converted(
@@ -165,7 +169,7 @@ def _create(
 
 def _through(link: Link, target: _StockTarget) -> Any:
     parameter = target.parameter
-    lazy = isinstance(parameter, UninitializedTensorMixin)
+    lazy = is_lazy(parameter)
     assert link.module_chain is not None  # _on_register asked
     token = _target.set(target)
     try:
@@ -221,4 +225,5 @@ def install() -> None:
     handle = register_module_parameter_registration_hook(_calibrate)
     _Probe()
     handle.remove()
-    register_module_parameter_registration_hook(_on_register)
+    hook: Any = _on_register  # torch declares a hook without a result, and uses the result
+    register_module_parameter_registration_hook(hook)

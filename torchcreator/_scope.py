@@ -31,7 +31,7 @@ class Link:
         module_onward = None if outward is None else outward.module_chain
         self.chain: NextCreator = _chained(scope.creator, onward)
         if not scope.modules:
-            self.module_chain = module_onward
+            self.module_chain: NextCreator | None = module_onward
         elif outward is None or module_onward is onward:
             self.module_chain = self.chain
         else:

@@ -275,7 +275,7 @@ def spec_of(parameter: torch.Tensor) -> VariableSpec | None:
 
 def specs_of(parameters: Sequence[torch.Tensor]) -> list[VariableSpec | None]:
     """Return the spec of each parameter, or None, in one pass."""
-    return [d and d.spec for d in declarations_of(parameters)]
+    return [None if d is None else d.spec for d in declarations_of(parameters)]
 
 
 def named_specs(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, VariableSpec]]:

@@ -28,7 +28,7 @@ class Sticky(_modes.OwnMode):
     """Drop the writes of constructors to pinned storages."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         # Weak, so that a replaced parameter's memory is freed; while the weak reference lives the
         # address is not used again.
         self.pins: dict[int, StorageWeakRef] = {}
@@ -98,9 +98,12 @@ def _constructing() -> bool:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "__init__" and code.co_argcount:
-            if isinstance(frame.f_locals.get(code.co_varnames[0]), nn.Module):
-                return True
+        if (
+            code.co_name == "__init__"
+            and code.co_argcount
+            and isinstance(frame.f_locals.get(code.co_varnames[0]), nn.Module)
+        ):
+            return True
         frame = frame.f_back
     return False
 

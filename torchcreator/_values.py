@@ -119,6 +119,15 @@ def checked_device(device: Any, name: str, keyword: str = "device") -> torch.dev
     return checked
 
 
+def uninitialized(
+    trainable: bool, device: torch.device | None, dtype: torch.dtype | None
+) -> nn.Parameter:
+    """Return a parameter whose shape is not known yet."""
+    kind: Any = nn.UninitializedParameter  # torch's stub knows neither its arguments nor its base
+    parameter: nn.Parameter = kind(trainable, device, dtype)
+    return parameter
+
+
 def tensor_of(
     value: Any,
     name: str,
@@ -130,7 +139,8 @@ def tensor_of(
 
     A tensor, an array or a list is copied. What a callable returns is taken over.
     """
-    if shape is dtype is device is None and type(value) is torch.Tensor:
+    unasked = shape is None and dtype is None and device is None
+    if unasked and type(value) is torch.Tensor:
         return value.detach().clone() if value.requires_grad else value.clone()
     return _tensor_of(value, Wanted(name, shape, dtype, device))
 
