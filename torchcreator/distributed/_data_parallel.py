@@ -1,0 +1,128 @@
+"""The entry point for models that are not wrapped yet."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from torchcreator._collectives import World, is_sharded
+from torchcreator._errors import DistributedError, VariableTypeError
+from torchcreator.distributed import _ddp
+from torchcreator.distributed._arrivals import arrivals
+from torchcreator.distributed._policy import Managed, reduced, survey, world_or_refuse
+from torchcreator.distributed._verify import check_specs
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import GradBucket
+
+CommHook: TypeAlias = Callable[[Any, "GradBucket"], "torch.futures.Future[torch.Tensor]"]
+Compress: TypeAlias = "torch.dtype | CommHook | tuple[object, CommHook] | None"
+
+# Autograd and DDP hold what carries the policies out only weakly, or not at all.
+_kept: weakref.WeakKeyDictionary[nn.Module, object] = weakref.WeakKeyDictionary()
+
+
+def data_parallel(
+    model: nn.Module,
+    *,
+    group: dist.ProcessGroup | None = None,
+    compress: Compress = None,
+    **ddp_kwargs: Any,
+) -> DistributedDataParallel:
+    """Wrap a model in DDP, and carry out what its variables declare.
+
+    Each rank must call it. It checks that all ranks declare the same variables, broadcasts the
+    first rank's values of those that are one value on all ranks, and from then on reduces their
+    gradients as they ask: SUM, MEAN (also where nothing was asked for, as DDP does) or
+    ONLY_FIRST_REPLICA, by one all-reduce per bucket. Variables with a value per rank
+    (``synchronization`` ``NONE`` or ``ON_READ``) keep their values, and their gradients are left
+    alone.
+
+    Args:
+        model: Any module that is not wrapped or sharded yet.
+        group: The ranks that train it together; None means the default group.
+        compress: How gradients travel: a dtype (``torch.bfloat16``) they are cast to, or a comm
+            hook of DDP's, alone or as ``(state, hook)``.
+        **ddp_kwargs: Options of ``DistributedDataParallel``.
+
+    Returns:
+        The wrapped model.
+
+    Raises:
+        DistributedError: There is no process group, the ranks declare different variables, or
+            nothing is left for DDP to do.
+
+    Example:
+        >>> import torch.distributed as dist, torchcreator as tc
+        >>> from torch import nn
+        >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        >>> def summed(next_creator, **kwargs):
+        ...     return next_creator(**{**kwargs, "aggregation": "sum"})
+        >>> with tc.creator_scope(summed):
+        ...     model = nn.Linear(2, 3)
+        >>> type(tc.distributed.data_parallel(model)).__name__
+        'DistributedDataParallel'
+        >>> dist.destroy_process_group()
+    """
+    _refuse_wrapped(model)
+    group = _one_group(group, ddp_kwargs)
+    world = world_or_refuse(group, "data_parallel()")
+    managed = survey(model)
+    check_specs(managed, world)
+    apart = [m for m in managed if m.per_rank or m.has_own_group]
+    ours = [m for m in managed if not (m.per_rank or m.has_own_group)]
+    ddp = _ddp.wrap(model, ours, list(_ddp.spellings(apart)), process_group=group, **ddp_kwargs)
+    _kept[ddp] = _reduction(ddp, list(reduced(ours)), world, compress)
+    return ddp
+
+
+def _reduction(
+    ddp: DistributedDataParallel, managed: list[Managed], world: World, compress: Compress
+) -> object:
+    """Install the reduction, and return what has to live as long as the DDP."""
+    if compress is None or isinstance(compress, torch.dtype):
+        return _ddp.install(ddp, managed, world, compress)
+    # The hook of somebody else takes DDP's one slot: every factor is put on arrival.
+    state, hook = compress if isinstance(compress, tuple) else (ddp.process_group, compress)
+    ddp.register_comm_hook(state, hook)
+    return arrivals(managed, world)
+
+
+def _one_group(
+    group: dist.ProcessGroup | None, ddp_kwargs: dict[str, Any]
+) -> dist.ProcessGroup | None:
+    """Return the group however it was given, and take it out of DDP's options."""
+    given = ddp_kwargs.pop("process_group", None)
+    if group is not None and (given is not None or ddp_kwargs.get("device_mesh") is not None):
+        raise VariableTypeError(
+            "data_parallel() was given a group twice.",
+            "group= is what DDP calls process_group= or takes from device_mesh=.",
+            "Pass one of them.",
+        )
+    mesh = ddp_kwargs.pop("device_mesh", None)
+    if mesh is not None:
+        mesh_group: dist.ProcessGroup = mesh.get_group(mesh_dim=0)
+        return mesh_group
+    return group if group is not None else given
+
+
+def _refuse_wrapped(model: nn.Module) -> None:
+    if isinstance(model, DistributedDataParallel):
+        raise VariableTypeError(
+            "The model is wrapped in DistributedDataParallel already.",
+            "Its gradients would be reduced twice.",
+            "Pass the model itself, or give this one its policies with aggregate_gradients().",
+        )
+    sharded = [name for name, p in model.named_parameters() if is_sharded(p)]
+    if sharded:
+        raise DistributedError(
+            f"Parameter {sharded[0]!r} of the model is a DTensor.",
+            "DistributedDataParallel keeps whole parameters on each rank and cannot take shards.",
+            "Give a model in fully_shard() its policies with aggregate_gradients(model).",
+        )

@@ -1,0 +1,93 @@
+"""What each parameter of a model declares about its gradient: the one table that all hosts read.
+
+Transport is always MEAN. A policy is a factor on what one backward adds: the size of the world
+for SUM, the same on the first rank and zero elsewhere for ONLY_FIRST_REPLICA, one for MEAN. A
+gradient that is already reduced is equal on all ranks, so its mean is itself, and accumulation
+over several synchronised backwards adds up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch.distributed as dist
+from torch import nn
+
+from torchcreator._collectives import World
+from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator._errors import DistributedError
+from torchcreator._spec import VariableSpec, specs_of
+
+SUM = VariableAggregation.SUM
+MEAN = VariableAggregation.MEAN
+FIRST = VariableAggregation.ONLY_FIRST_REPLICA
+
+_PER_RANK = (VariableSynchronization.NONE, VariableSynchronization.ON_READ)
+
+
+@dataclass(frozen=True, eq=False)
+class Managed:
+    """A parameter of a model, all its names there, and what it was declared to be."""
+
+    names: tuple[str, ...]
+    parameter: nn.Parameter
+    spec: VariableSpec | None
+
+    @property
+    def name(self) -> str:
+        """The first of its names."""
+        return self.names[0]
+
+    @property
+    def per_rank(self) -> bool:
+        """Whether each rank has a value of its own, so that no gradient is reduced."""
+        return self.spec is not None and self.spec.synchronization in _PER_RANK
+
+    @property
+    def aggregation(self) -> VariableAggregation:
+        """How its gradient is reduced. NONE asked for nothing, and gets what DDP does: MEAN."""
+        declared = VariableAggregation.NONE if self.spec is None else self.spec.aggregation
+        return MEAN if declared is VariableAggregation.NONE else declared
+
+    @property
+    def has_own_group(self) -> bool:
+        """Whether it declares a process group."""
+        return self.spec is not None and self.spec.group() is not None
+
+    def world(self, default: World) -> World:
+        """Return the ranks that share it: those of its own group, or the default ones."""
+        if self.spec is None or self.spec.group() is None:
+            return default
+        return World.of(self.spec.group())
+
+
+def survey(model: nn.Module) -> list[Managed]:
+    """Return every parameter of a model once, in the order of ``named_parameters``."""
+    names: dict[int, list[str]] = {}
+    parameters: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if id(parameter) not in names:
+            names[id(parameter)] = []
+            parameters.append(parameter)
+        names[id(parameter)].append(name)
+    return [
+        Managed(tuple(names[id(parameter)]), parameter, spec)
+        for parameter, spec in zip(parameters, specs_of(parameters), strict=True)
+    ]
+
+
+def reduced(managed: list[Managed]) -> Iterator[Managed]:
+    """Yield those whose gradient is reduced: they are trained, and one value on all ranks."""
+    return (m for m in managed if m.parameter.requires_grad and not m.per_rank)
+
+
+def world_or_refuse(group: dist.ProcessGroup | None, function: str) -> World:
+    """Return the world of a group, or say that there is none yet."""
+    if not (dist.is_available() and dist.is_initialized()):
+        raise DistributedError(
+            f"{function} was called before there is a process group.",
+            "It brings the values of several ranks together, and has no way to reach them.",
+            "Call torch.distributed.init_process_group() first, in a process started by torchrun.",
+        )
+    return World.of(group)
