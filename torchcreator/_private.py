@@ -8,10 +8,12 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager
 from types import CodeType, FrameType
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import (
     TorchDispatchMode,
     _get_current_dispatch_mode_stack,
@@ -106,3 +108,20 @@ def exchange(first: torch.Tensor, second: torch.Tensor) -> None:
 def dispatch_modes() -> list[TorchDispatchMode]:
     """Return the dispatch modes active in this thread, the outermost first."""
     return list(_get_current_dispatch_mode_stack())
+
+
+def no_dispatch_modes() -> AbstractContextManager[object]:
+    """Return a context in which no ``__torch_dispatch__`` is called."""
+    context: AbstractContextManager[object] = no_dispatch()
+    return context
+
+
+def is_zero_redundancy(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether this is a ZeroRedundancyOptimizer, without importing its module."""
+    module: Any = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
+    return module is not None and isinstance(optimizer, module.ZeroRedundancyOptimizer)
+
+
+def overlaps_with_ddp(optimizer: Any) -> bool:
+    """Return whether a ZeroRedundancyOptimizer steps inside DDP's backward."""
+    return bool(optimizer._overlap_with_ddp)

@@ -16,16 +16,30 @@ Example:
 from torchcreator.constraints._base import Projection, check
 from torchcreator.constraints._compose import Composed
 from torchcreator.constraints._elementwise import Clip, NonNeg
+from torchcreator.constraints._matrices import (
+    Orthogonal,
+    PositiveDefinite,
+    SpectralNorm,
+    Symmetric,
+)
 from torchcreator.constraints._norms import MaxNorm, MinMaxNorm, UnitNorm
 from torchcreator.constraints._registry import from_config, get, picklable, to_config
+from torchcreator.constraints._sparse import Masked, Simplex, Sparse
 
 __all__ = [
     "Clip",
     "Composed",
+    "Masked",
     "MaxNorm",
     "MinMaxNorm",
     "NonNeg",
+    "Orthogonal",
+    "PositiveDefinite",
     "Projection",
+    "Simplex",
+    "Sparse",
+    "SpectralNorm",
+    "Symmetric",
     "UnitNorm",
     "check",
     "from_config",

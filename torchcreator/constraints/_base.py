@@ -62,7 +62,8 @@ class Projection(ABC):
             VariableTypeError: The projection is not defined for this dtype or shape.
         """
         check(self, w, "w")
-        return self.project(w, w.ndim) if w.numel() else w.clone()
+        # A copy, for a tensor that is allowed already may come back as it is.
+        return self.project(w.clone(), w.ndim) if w.numel() else w.clone()
 
     def project_(self, ws: list[torch.Tensor]) -> None:
         """Project tensors of one shape, dtype and device in place, in few kernels.

@@ -15,7 +15,14 @@ from torchcreator._types import Constraint
 from torchcreator.constraints._base import Projection
 from torchcreator.constraints._compose import Composed
 from torchcreator.constraints._elementwise import Clip, NonNeg
+from torchcreator.constraints._matrices import (
+    Orthogonal,
+    PositiveDefinite,
+    SpectralNorm,
+    Symmetric,
+)
 from torchcreator.constraints._norms import MaxNorm, MinMaxNorm, UnitNorm
+from torchcreator.constraints._sparse import Masked, Simplex, Sparse
 
 
 def name_of(kind: type[Projection]) -> str:
@@ -24,7 +31,13 @@ def name_of(kind: type[Projection]) -> str:
 
 
 KINDS: dict[str, type[Projection]] = {
-    name_of(kind): kind for kind in (NonNeg, MaxNorm, UnitNorm, MinMaxNorm, Clip)
+    name_of(kind): kind
+    for kind in (
+        *(NonNeg, Clip),
+        *(MaxNorm, UnitNorm, MinMaxNorm),
+        *(Orthogonal, SpectralNorm, Symmetric, PositiveDefinite),
+        *(Simplex, Sparse, Masked),
+    )
 }
 
 torch.serialization.add_safe_globals([*KINDS.values(), Composed])

@@ -10,9 +10,11 @@ import torch
 from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from torchcreator._errors import VariableTypeError
+from torchcreator import _private
+from torchcreator._errors import ConstraintError, VariableTypeError
 from torchcreator._spec import constraint_epoch, named_specs, on_first_constraint, specs_of
-from torchcreator.optim._plan import Constrained, Plan
+from torchcreator.optim._groups import Constrained
+from torchcreator.optim._plan import Plan
 
 ModelOrParameters: TypeAlias = nn.Module | torch.Tensor | Iterable[torch.Tensor]
 
@@ -24,7 +26,12 @@ class OptimizerPlan(Plan):
         self.epoch = constraint_epoch()
         # Held, not only compared by id: the id of a list that is gone may be given out again.
         self.lists = [(group["params"], len(group["params"])) for group in optimizer.param_groups]
-        super().__init__(_constrained([p for ps, _ in self.lists for p in ps]), earlier)
+        members = _constrained([p for ps, _ in self.lists for p in ps])
+        wrapped = _private.is_zero_redundancy(optimizer)
+        # The inner optimizer projects its own shard before it is broadcast: once per parameter.
+        super().__init__(() if wrapped else members, earlier)
+        if wrapped and members and _private.overlaps_with_ddp(optimizer):
+            self.failures.append(_no_hook_runs(members[0].name))
 
     def fits(self, optimizer: Optimizer) -> bool:
         """Return whether this is still what the optimizer's parameters ask for."""
@@ -53,6 +60,15 @@ def after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, An
         plan = _plans[optimizer] = OptimizerPlan(optimizer, tuple(_plans.values()))
     if plan.groups or plan.failures:
         plan.after_step(getattr(optimizer, "found_inf", None))
+
+
+def _no_hook_runs(name: str) -> ConstraintError:
+    return ConstraintError(
+        f"Variable {name!r} is constrained, and ZeroRedundancyOptimizer overlaps with DDP.",
+        "With overlap_with_ddp=True parameters are written inside the backward, by no optimizer's "
+        "step: nothing would be projected.",
+        "Leave overlap_with_ddp out, or call torchcreator.apply_constraints(model) yourself.",
+    )
 
 
 def apply_constraints(model_or_params: ModelOrParameters) -> None:
