@@ -5,16 +5,12 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
-from typing import TypeAlias
 
 from torch import nn
 
 from torchcreator._root import Root
 
 _SETATTR = nn.Module.__setattr__.__code__
-
-_Owner: TypeAlias = tuple["weakref.ref[nn.Module]", str]
-_owners_of: weakref.WeakKeyDictionary[Root, dict[int, _Owner]] = weakref.WeakKeyDictionary()
 
 
 def references(parameter: nn.Parameter, frames: int) -> tuple[bool, int]:
@@ -33,10 +29,9 @@ def references(parameter: nn.Parameter, frames: int) -> tuple[bool, int]:
 
 def held(scope_root: Root, parameter: nn.Parameter) -> bool:
     """Return whether a live module holds ``parameter``, by one walk per outermost scope."""
-    owners = _owners_of.get(scope_root)
-    if owners is None:
-        owners = _owners_of[scope_root] = _walk()
-    owner = owners.get(id(parameter))
+    if scope_root.owners is None:
+        scope_root.owners = _walk()
+    owner = scope_root.owners.get(id(parameter))
     if owner is None:
         return False
     module = owner[0]()
@@ -45,13 +40,12 @@ def held(scope_root: Root, parameter: nn.Parameter) -> bool:
 
 def note(scope_root: Root, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
     """Remember a registration that came after the walk."""
-    owners = _owners_of.get(scope_root)
-    if owners is not None:
-        owners[id(parameter)] = (weakref.ref(module), name)
+    if scope_root.owners is not None:
+        scope_root.owners[id(parameter)] = (weakref.ref(module), name)
 
 
-def _walk() -> dict[int, _Owner]:
-    owners: dict[int, _Owner] = {}
+def _walk() -> dict[int, tuple[weakref.ref[nn.Module], str]]:
+    owners: dict[int, tuple[weakref.ref[nn.Module], str]] = {}
     for module in gc.get_objects():
         # Not isinstance: that asks the object for its __class__, and proxies may answer anything.
         if issubclass(type(module), nn.Module):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import weakref
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from torchcreator import _modes
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _counting = threading.Lock()
 
@@ -30,10 +34,10 @@ class Names:
                 self._next[name] = 1
                 return name
             number = number or 1
-            while f"{name}_{number}" in self._next:
+            while (counted := f"{name}_{number}") in self._next:
                 number += 1
             self._next[name] = number + 1
-            return f"{name}_{number}"
+            return counted
 
     def _given(self, name: str) -> bool:
         """Return whether ``name`` was made here, as a counted form of another name."""
@@ -42,21 +46,31 @@ class Names:
 
 
 class Root:
-    """The state of the outermost open scope of a thread or task."""
+    """The state of the outermost open scope of a thread or task.
 
-    __slots__ = ("__weakref__", "at_close", "depth", "names", "thread")
+    Attributes:
+        names: The names given out in it.
+        depth: How many of the user's modes were active when it opened; those opened later must
+            close undisturbed.
+        thread: The thread that opened it.
+        owners: Which module holds which parameter, by the parameter's id, once that was asked.
+        sticky: The mode that protects values set in it, once there is one.
+    """
+
+    __slots__ = ("depth", "names", "owners", "sticky", "thread")
 
     def __init__(self) -> None:
         self.names = Names()
-        # Modes that the user opens later sit above this depth and must close undisturbed.
         self.depth = _modes.depth()
         self.thread = threading.get_ident()
-        self.at_close: list[Callable[[], None]] = []
+        self.owners: dict[int, tuple[weakref.ref[nn.Module], str]] | None = None
+        self.sticky: _modes.OwnMode | None = None
 
     def close(self) -> None:
         """Undo what was set up for this scope."""
-        while self.at_close:
-            self.at_close.pop()()
+        if self.sticky is not None:
+            _modes.remove(self.sticky)
+            self.sticky = None
 
 
 process_names = Names()

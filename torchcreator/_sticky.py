@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-import weakref
 from types import FrameType
 from typing import Any
 
@@ -20,7 +19,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from torchcreator import _modes
 from torchcreator._errors import ScopeError
-from torchcreator._root import Root, root
+from torchcreator._root import root
 from torchcreator._spec import SpecTable, copy_listeners, table_of
 
 
@@ -63,7 +62,8 @@ class Sticky(_modes.OwnMode):
             *(scratch.get(id(arg), arg) for arg in args),
             **{name: scratch.get(id(arg), arg) for name, arg in kwargs.items()},
         )
-        return written[0] if len(func._schema.returns) == 1 else result
+        original = {id(scratch[id(value)]): value for value in written if id(value) in scratch}
+        return tuple(original.get(id(item), item) for item in result)
 
     def _touches(self, value: Any) -> bool:
         if isinstance(value, (list, tuple)):
@@ -108,9 +108,6 @@ def _constructing() -> bool:
     return False
 
 
-_modes_of: weakref.WeakKeyDictionary[Root, Sticky] = weakref.WeakKeyDictionary()
-
-
 def pin(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
     """Keep the value of ``module``'s parameter until the outermost open scope closes."""
     scope_root = root.get()
@@ -122,11 +119,10 @@ def pin(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
             "The value is kept from the module's own initialisation thread by thread.",
             "Open the creator_scope inside the thread.",
         )
-    mode = _modes_of.get(scope_root)
-    if mode is None:
-        mode = _modes_of[scope_root] = Sticky()
+    mode = scope_root.sticky
+    if not isinstance(mode, Sticky):
+        mode = scope_root.sticky = Sticky()
         _modes.insert(mode, scope_root.depth)
-        scope_root.at_close.append(functools.partial(_modes.remove, mode))
     mode.pin(parameter)
     table_of(module)  # copies of the module are seen through its table
 
@@ -134,8 +130,8 @@ def pin(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
 def _follow_copies(original: SpecTable, copied: SpecTable) -> None:
     """Pin the copies of pinned parameters: nn.Transformer initialises the copies it made."""
     scope_root = root.get()
-    mode = None if scope_root is None else _modes_of.get(scope_root)
-    if mode is None:
+    mode = None if scope_root is None else scope_root.sticky
+    if not isinstance(mode, Sticky):
         return
     for name, parameter in original.parameters.items():
         copy = copied.parameters.get(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -23,6 +24,11 @@ class Wanted(NamedTuple):
 
 
 _wanted: ContextVar[Wanted | None] = ContextVar("torchcreator_wanted", default=None)
+
+
+def wanted() -> Wanted | None:
+    """Return what the default creator asks of the initial value that it is calling right now."""
+    return _wanted.get()
 
 
 class InPlace:
@@ -71,8 +77,8 @@ def in_place(
 
 def checked_shape(shape: Any, name: str) -> torch.Size | None:
     """Return ``shape`` as a ``torch.Size``, or None for None."""
-    if shape is None:
-        return None
+    if shape is None or isinstance(shape, torch.Size):
+        return shape
     try:
         size = torch.Size(shape)
     except TypeError:
@@ -106,9 +112,7 @@ def checked_device(device: Any, name: str, keyword: str = "device") -> torch.dev
     if device is None:
         return None
     try:
-        checked = torch.device(device)
-        if checked.type not in ("cpu", "meta"):
-            torch.empty(0, device=checked)
+        return _usable(device)
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise VariableValueError(
@@ -116,6 +120,13 @@ def checked_device(device: Any, name: str, keyword: str = "device") -> torch.dev
             f"torch cannot use it here: {reason}",
             f"Pass a device that this machine has, {keyword}='cpu', say.",
         ) from error
+
+
+@functools.cache  # a device that could be used once need not be tried for each variable
+def _usable(device: Any) -> torch.device:
+    checked = torch.device(device)
+    if checked.type not in ("cpu", "meta"):
+        torch.empty(0, device=checked)
     return checked
 
 

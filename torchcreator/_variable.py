@@ -85,7 +85,7 @@ def variable(
         torch.Size([2, 3])
     """
     if unknown:
-        raise unknown_keyword({"name": name, **unknown})
+        raise unknown_keyword(name, unknown)
     # Members pass without a call: nearly all variables bring the defaults.
     if synchronization.__class__ is not VariableSynchronization:
         synchronization = VariableSynchronization.of(synchronization, name)
