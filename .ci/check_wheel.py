@@ -1,0 +1,65 @@
+"""Check a built wheel: it holds the package and nothing else, and works where it is installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from zipfile import ZipFile
+
+ROOT = Path(__file__).parent.parent
+METADATA = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
+
+SMOKE_TEST = """
+import sys
+import torch
+import torchcreator as tc
+
+def bounded_below(next_creator, **kwargs):
+    kwargs["constraint"] = "non_neg"
+    return next_creator(**kwargs)
+
+assert tc.__file__.startswith(sys.argv[1]), tc.__file__
+with tc.creator_scope(bounded_below):
+    layer = torch.nn.Linear(2, 3)
+assert [spec.name for _, _, spec in tc.named_specs(layer)] == ["weight", "bias"]
+layer(torch.ones(1, 2)).sum().backward()
+torch.optim.SGD(layer.parameters(), lr=10.0).step()
+assert all(p.min() == 0 for p in layer.parameters())
+"""
+
+
+def check_contents(wheel: Path) -> None:
+    """Check that the wheel holds every file of the package, its metadata, and nothing else."""
+    files = (path for path in (ROOT / "torchcreator").rglob("*") if path.is_file())
+    expected = {
+        path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts
+    }
+    with ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    about = {name for name in held if name.split("/")[0].endswith(".dist-info")}
+    assert "torchcreator/py.typed" in held
+    assert held - about == expected, sorted((held - about) ^ expected)
+    assert {name.split("/", 1)[1] for name in about} == METADATA, sorted(about)
+
+
+def check_installed(wheel: Path) -> None:
+    """Install the wheel beside the sources' environment, and use it: the library, the command."""
+    with tempfile.TemporaryDirectory() as place:
+        run("-m", "pip", "install", "--quiet", "--no-deps", "--target", place, wheel, cwd=ROOT)
+        run("-c", SMOKE_TEST, place, cwd=place)
+        run("-m", "torchcreator", "demo", "--epochs", "3", cwd=place)
+
+
+def run(*arguments: str | Path, cwd: str | Path) -> None:
+    """Run Python where ``cwd`` comes first on the path."""
+    environment = os.environ | {"PYTHONPATH": str(cwd)}
+    subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, check=True)
+
+
+if __name__ == "__main__":
+    built = Path(sys.argv[1]).resolve()
+    check_contents(built)
+    check_installed(built)
