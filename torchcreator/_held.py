@@ -5,10 +5,15 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
+from typing import TYPE_CHECKING
 
 from torch import nn
 
-from torchcreator._root import Root
+from torchcreator._root import Root, current
+from torchcreator._spec import SpecTable, copy_listeners
+
+if TYPE_CHECKING:
+    from torchcreator._root import Owners
 
 _SETATTR = nn.Module.__setattr__.__code__
 
@@ -27,28 +32,45 @@ def references(parameter: nn.Parameter, frames: int) -> tuple[bool, int]:
     return sys._getframe(frames).f_code is _SETATTR, sys.getrefcount(parameter)
 
 
-def held(scope_root: Root, parameter: nn.Parameter) -> bool:
+def held(root: Root, parameter: nn.Parameter) -> bool:
     """Return whether a live module holds ``parameter``, by one walk per outermost scope."""
-    if scope_root.owners is None:
-        scope_root.owners = _walk()
-    owner = scope_root.owners.get(id(parameter))
+    if root.owners is None:
+        root.owners = _walk()
+    owner = root.owners.get(id(parameter))
     if owner is None:
         return False
-    module = owner[0]()
-    return module is not None and module._parameters.get(owner[1]) is parameter
+    holder = owner[0]()
+    if holder is None:
+        return False
+    parameters = holder.parameters if isinstance(holder, SpecTable) else holder._parameters
+    return parameters.get(owner[1]) is parameter
 
 
-def note(scope_root: Root, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+def note(root: Root, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
     """Remember a registration that came after the walk."""
-    if scope_root.owners is not None:
-        scope_root.owners[id(parameter)] = (weakref.ref(module), name)
+    if root.owners is not None:
+        root.owners[id(parameter)] = (weakref.ref(module), name)
 
 
-def _walk() -> dict[int, tuple[weakref.ref[nn.Module], str]]:
-    owners: dict[int, tuple[weakref.ref[nn.Module], str]] = {}
+def _note_copies(original: SpecTable, copied: SpecTable) -> None:
+    """Remember a deep copy's parameters, which nothing registered."""
+    link = current.get()
+    if link is not None and link.root.owners is not None:
+        for name, parameter in copied.parameters.items():
+            link.root.owners[id(parameter)] = (weakref.ref(copied), name)
+
+
+copy_listeners.append(_note_copies)
+
+
+def _walk() -> Owners:
+    owners: Owners = {}
     for module in gc.get_objects():
         # Not isinstance: that asks the object for its __class__, and proxies may answer anything.
-        if issubclass(type(module), nn.Module):
-            for name, parameter in module.__dict__.get("_parameters", {}).items():
+        if not issubclass(type(module), nn.Module):
+            continue
+        parameters = module.__dict__.get("_parameters")
+        if isinstance(parameters, dict):  # a ScriptModule's makes its tensors as they are asked for
+            for name, parameter in tuple(parameters.items()):  # other threads may add some
                 owners[id(parameter)] = (weakref.ref(module), name)
     return owners

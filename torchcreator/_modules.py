@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
 from typing import Any
 
 import torch
@@ -15,13 +17,14 @@ from torchcreator import _held, _private, _sticky
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import CreatorResultError, VariableValueError
 from torchcreator._recursion import explained
-from torchcreator._root import Root, root
-from torchcreator._scope import Link, current
+from torchcreator._root import Link, current
 from torchcreator._spec import OWN, Declaration, declaration_of, declare
 from torchcreator._target import target as _target
 from torchcreator._values import uninitialized
 
 _LOADING = nn.Module._load_from_state_dict.__code__
+_REFORMING = ("torch.nn.utils.", "torch.distributed.")
+"""Where torch registers in another form what a module holds: normalised, pruned, fused, sharded."""
 _NEVER = (ParametrizationList, GraphModule)
 """Modules that only hold what others made: pieces of a parametrized weight, traced graphs."""
 
@@ -134,21 +137,29 @@ def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Pa
     if link is None or link.module_chain is None or isinstance(module, _NEVER):
         return None
     by_setattr, count = _held.references(parameter, 3)
-    scope_root = root.get()
-    assert scope_root is not None  # a link is open
-    if count > _floor[by_setattr] and _held.held(scope_root, parameter):
+    if _in_another_form():
+        _held.note(link.root, module, name, parameter)
+        return None
+    if count > _floor[by_setattr] and _held.held(link.root, parameter):
         declaration = declaration_of(parameter)
         if declaration is not None:
             declare(module, name, declaration)
         return None
-    if name in module._parameters and _private.called_from(_LOADING, 4):
-        return None
-    return _create(link, scope_root, module, name, parameter)
+    return _create(link, module, name, parameter)
 
 
-def _create(
-    link: Link, scope_root: Root, module: nn.Module, name: str, parameter: nn.Parameter
-) -> nn.Parameter:
+def _in_another_form() -> bool:
+    """Return whether torch registers, in another form, what the module holds already."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_name in ("register_parameter", "__setattr__"):
+        frame = frame.f_back
+    if frame is None:
+        return False
+    caller: str = frame.f_globals.get("__name__", "")
+    return frame.f_code is _LOADING or caller.startswith(_REFORMING)
+
+
+def _create(link: Link, module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter:
     target = _StockTarget(module, name, parameter)
     made = _through(link, target)
     if not isinstance(made, nn.Parameter):
@@ -162,8 +173,8 @@ def _create(
     if declaration is not None:
         declare(module, name, declaration)
     if target.valued if adopted else made is not parameter:
-        _sticky.pin(module, name, made)
-    _held.note(scope_root, module, name, made)
+        _sticky.pin(link.root, module, name, made)
+    _held.note(link.root, module, name, made)
     return made
 
 

@@ -1,18 +1,23 @@
-"""What belongs to the outermost open scope, and the names given out in it."""
+"""The open scopes of a thread or task: linked from the innermost outward, with what they share."""
 
 from __future__ import annotations
 
-import threading
 import weakref
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from threading import Lock, get_ident
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torchcreator import _modes
 
 if TYPE_CHECKING:
     from torch import nn
 
-_counting = threading.Lock()
+    from torchcreator._spec import SpecTable
+    from torchcreator._types import NextCreator
+
+    Owners: TypeAlias = dict[int, tuple[weakref.ref[nn.Module | SpecTable], str]]
+
+_counting = Lock()
 
 
 class Names:
@@ -46,38 +51,71 @@ class Names:
 
 
 class Root:
-    """The state of the outermost open scope of a thread or task.
+    """What the outermost open scope owns, for all scopes inside it.
 
     Attributes:
         names: The names given out in it.
         depth: How many of the user's modes were active when it opened; those opened later must
             close undisturbed.
         thread: The thread that opened it.
-        owners: Which module holds which parameter, by the parameter's id, once that was asked.
+        owners: Which module, or module's table, holds which parameter, by the parameter's id, once
+            that was asked.
         sticky: The mode that protects values set in it, once there is one.
     """
 
     __slots__ = ("depth", "names", "owners", "sticky", "thread")
 
     def __init__(self) -> None:
-        self.names = Names()
+        self.names: Names | None = None  # most scopes name nothing
         self.depth = _modes.depth()
-        self.thread = threading.get_ident()
-        self.owners: dict[int, tuple[weakref.ref[nn.Module], str]] | None = None
+        self.thread = get_ident()
+        self.owners: Owners | None = None
         self.sticky: _modes.OwnMode | None = None
 
     def close(self) -> None:
-        """Undo what was set up for this scope."""
+        """Undo what was set up for the scope."""
         if self.sticky is not None:
             _modes.remove(self.sticky)
             self.sticky = None
 
 
+class Link:
+    """One open scope, and the chain from it outward; immutable, so every task keeps its own.
+
+    Attributes:
+        scope: The scope.
+        outward: The link of the scope around it.
+        chain: Makes a variable with the creators from this scope outward.
+        module_chain: The same for stock modules' parameters; None if no open scope wants them.
+        root: What the outermost scope owns.
+    """
+
+    __slots__ = ("chain", "module_chain", "outward", "root", "scope")
+
+    def __init__(
+        self,
+        scope: Any,
+        outward: Link | None,
+        chain: NextCreator,
+        module_chain: NextCreator | None,
+        root: Root,
+    ) -> None:
+        self.scope = scope
+        self.outward = outward
+        self.chain = chain
+        self.module_chain = module_chain
+        self.root = root
+
+
+current: ContextVar[Link | None] = ContextVar("torchcreator_scope", default=None)
 process_names = Names()
-root: ContextVar[Root | None] = ContextVar("torchcreator_root", default=None)
 
 
 def unique_name(name: str) -> str:
     """Return a name that is unique within the outermost scope, or process-wide outside any."""
-    current = root.get()
-    return (process_names if current is None else current.names).unique(name)
+    link = current.get()
+    if link is None:
+        return process_names.unique(name)
+    if link.root.names is None:
+        link.root.names = Names()
+    return link.root.names.unique(name)

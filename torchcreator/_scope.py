@@ -5,37 +5,32 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from typing_extensions import ParamSpec
 
 from torchcreator._default import default_creator
 from torchcreator._errors import CreatorResultError, ScopeError, VariableTypeError
-from torchcreator._root import Root, root
+from torchcreator._root import Link, Root, current
 from torchcreator._types import Creator, NextCreator
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Link:
-    """One open scope, and the chain from it outward; immutable, so every task keeps its own."""
-
-    __slots__ = ("chain", "module_chain", "outward", "scope")
-
-    def __init__(self, scope: creator_scope, outward: Link | None) -> None:
-        self.scope = scope
-        self.outward = outward
-        onward = default_creator if outward is None else outward.chain
-        module_onward = None if outward is None else outward.module_chain
-        self.chain: NextCreator = _chained(scope.creator, onward)
-        if not scope.modules:
-            self.module_chain: NextCreator | None = module_onward
-        elif outward is None or module_onward is onward:
-            self.module_chain = self.chain
-        else:
-            self.module_chain = _chained(scope.creator, module_onward or default_creator)
+def _linked(scope: creator_scope, outward: Link | None) -> Link:
+    if outward is None:
+        chain = _chained(scope.creator, default_creator)
+        return Link(scope, None, chain, chain if scope.modules else None, Root())
+    chain = _chained(scope.creator, outward.chain)
+    onward = outward.module_chain
+    if not scope.modules:
+        module_chain = onward
+    elif onward is outward.chain:
+        module_chain = chain
+    else:
+        module_chain = _chained(scope.creator, onward or default_creator)
+    return Link(scope, outward, chain, module_chain, outward.root)
 
 
 def _chained(creator: Creator, onward: NextCreator) -> NextCreator:
@@ -46,9 +41,6 @@ def _chained(creator: Creator, onward: NextCreator) -> NextCreator:
         return made
 
     return next_creator
-
-
-current: ContextVar[Link | None] = ContextVar("torchcreator_scope", default=None)
 
 
 def current_chain() -> NextCreator:
@@ -115,19 +107,19 @@ class creator_scope:
                 "One scope object stands for one place in the chain.",
                 "Make a new one: creator_scope(creator).",
             )
-        outward = current.get()
-        if outward is None:
-            root.set(Root())
+        current.set(_linked(self, current.get()))
         self.opened = True
-        current.set(Link(self, outward))
 
     def __exit__(self, *exc_info: object) -> None:
         innermost = current.get()
         self.opened = False
-        if innermost is not None and innermost.scope is self:
-            _leave_to(innermost.outward)
+        nested = innermost is not None and innermost.scope is self
+        outward = _without(self, innermost)
+        current.set(outward)
+        if outward is None and innermost is not None:
+            innermost.root.close()
+        if nested:
             return
-        _leave_to(_without(self, innermost))
         raise ScopeError(
             f"Exiting {self!r} without proper nesting.",
             "A scope that was opened inside it is still open, or it was opened in another task.",
@@ -155,18 +147,11 @@ class creator_scope:
         return f"creator_scope({getattr(self.creator, '__qualname__', self.creator)})"
 
 
-def _leave_to(outward: Link | None) -> None:
-    current.set(outward)
-    if outward is None and (closing := root.get()) is not None:
-        root.set(None)
-        closing.close()
-
-
 def _without(scope: creator_scope, link: Link | None) -> Link | None:
     """Return the chain without ``scope``; the links inside it are built anew."""
     if link is None or link.scope is scope:
         return link and link.outward
-    return Link(link.scope, _without(scope, link.outward))
+    return _linked(link.scope, _without(scope, link.outward))
 
 
 def _returned_none(creator: Creator, name: Any) -> CreatorResultError:

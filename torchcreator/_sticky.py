@@ -19,7 +19,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from torchcreator import _modes
 from torchcreator._errors import ScopeError
-from torchcreator._root import root
+from torchcreator._root import Root, current
 from torchcreator._spec import SpecTable, copy_listeners, table_of
 
 
@@ -108,29 +108,27 @@ def _constructing() -> bool:
     return False
 
 
-def pin(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+def pin(root: Root, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
     """Keep the value of ``module``'s parameter until the outermost open scope closes."""
-    scope_root = root.get()
-    assert scope_root is not None  # only a creator of an open scope can have set a value
-    if scope_root.thread != threading.get_ident():
+    if root.thread != threading.get_ident():
         raise ScopeError(
             f"A creator set the value of {type(module).__name__}.{name} in a thread that "
             "inherited its scope.",
             "The value is kept from the module's own initialisation thread by thread.",
             "Open the creator_scope inside the thread.",
         )
-    mode = scope_root.sticky
+    mode = root.sticky
     if not isinstance(mode, Sticky):
-        mode = scope_root.sticky = Sticky()
-        _modes.insert(mode, scope_root.depth)
+        mode = root.sticky = Sticky()
+        _modes.insert(mode, root.depth)
     mode.pin(parameter)
     table_of(module)  # copies of the module are seen through its table
 
 
 def _follow_copies(original: SpecTable, copied: SpecTable) -> None:
     """Pin the copies of pinned parameters: nn.Transformer initialises the copies it made."""
-    scope_root = root.get()
-    mode = None if scope_root is None else scope_root.sticky
+    link = current.get()
+    mode = None if link is None else link.root.sticky
     if not isinstance(mode, Sticky):
         return
     for name, parameter in original.parameters.items():

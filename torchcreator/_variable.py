@@ -12,7 +12,7 @@ from typing_extensions import Never
 from torchcreator._default import make, unknown_keyword
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._recursion import explained
-from torchcreator._scope import current
+from torchcreator._root import current
 from torchcreator._types import Constraint, Device, InitialValue, Shape
 from torchcreator._values import in_place
 
