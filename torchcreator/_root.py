@@ -47,7 +47,10 @@ class Names:
     def _given(self, name: str) -> bool:
         """Return whether ``name`` was made here, as a counted form of another name."""
         base, _, suffix = name.rpartition("_")
-        return suffix.isdigit() and suffix[0] != "0" and int(suffix) < self._next.get(base, 0)
+        following = str(self._next.get(base, 0))
+        # As text: int() reads other scripts' digits too, and refuses thousands of them.
+        counted = suffix.isascii() and suffix.isdigit() and suffix[0] != "0"
+        return counted and (len(suffix), suffix) < (len(following), following)
 
 
 class Root:

@@ -1,0 +1,74 @@
+"""Every error of this library has one form, and is also the built-in that it specialises."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+import torchcreator as tc
+from torchcreator import _errors
+
+KINDS = {
+    _errors.VariableTypeError: TypeError,
+    _errors.VariableValueError: ValueError,
+    _errors.CreatorResultError: TypeError,
+    _errors.CreatorRecursionError: RecursionError,
+    _errors.ScopeError: RuntimeError,
+    _errors.ConstraintError: RuntimeError,
+    _errors.BuildError: RuntimeError,
+    _errors.DistributedError: RuntimeError,
+    _errors.MissingExtraError: ImportError,
+}
+EACH = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+
+
+def test_this_file_knows_every_error():
+    """No kind of error is without the tests below."""
+    assert set(_errors.TorchCreatorError.__subclasses__()) == set(KINDS)
+
+
+@EACH
+def test_an_error_is_also_the_built_in_it_specialises(kind):
+    """``except ValueError`` and its like catch what they caught before."""
+    assert issubclass(kind, KINDS[kind])
+    assert issubclass(kind, tc.TorchCreatorError)
+
+
+@EACH
+def test_the_tree_in_the_docstring_is_the_tree(kind):
+    """The base class draws each subclass with its built-in."""
+    drawn = f"─ {kind.__name__} ({KINDS[kind].__name__})"
+    assert drawn in tc.TorchCreatorError.__doc__
+
+
+@EACH
+def test_the_parts_stand_on_lines_of_their_own(kind):
+    """What, why and instead are printed in this order; an empty part leaves no empty line."""
+    assert str(kind("what", "why", "instead")) == "what\nwhy\ninstead"
+    assert str(kind("what", "", "instead")) == "what\ninstead"
+    assert str(kind("what")) == "what"
+
+
+@EACH
+def test_an_error_survives_the_way_from_another_process(kind):
+    """Pickled, as multiprocessing does, and copied, an error keeps its type and its parts."""
+    error = kind("what", "why", "instead")
+    for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+        assert (type(other), other.args, str(other)) == (kind, error.args, str(error))
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "expected"),
+    [
+        ("trainble", ["trainable", "name"], " (did you mean 'trainable'?)"),
+        ("Name", ["trainable", "name"], " (did you mean 'name'?)"),
+        ("frobnicate", ["trainable", "name"], ""),
+        ("anything", [], ""),
+    ],
+    ids=["a letter missing", "another case", "nothing near", "nothing known"],
+)
+def test_the_nearest_known_word_is_offered(word, known, expected):
+    """A misspelt word is answered with the nearest one, a strange word with nothing."""
+    assert _errors.did_you_mean(word, iter(known)) == expected
