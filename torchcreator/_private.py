@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import Any
 
@@ -125,3 +127,53 @@ def is_zero_redundancy(optimizer: torch.optim.Optimizer) -> bool:
 def overlaps_with_ddp(optimizer: Any) -> bool:
     """Return whether a ZeroRedundancyOptimizer steps inside DDP's backward."""
     return bool(optimizer._overlap_with_ddp)
+
+
+def current_graph_task() -> int:
+    """Return the number of the backward that is running in this thread, -1 outside any."""
+    return int(torch._C._current_graph_task_id())
+
+
+def at_end_of_backward(callback: Callable[[], None]) -> None:
+    """Call ``callback`` once, when the running backward is through, before it returns."""
+    torch.autograd.Variable._execution_engine.queue_callback(callback)
+
+
+@dataclass(frozen=True, eq=False)
+class ShardedParameter:
+    """A parameter in the hands of FSDP2, and this rank's place in its data-parallel mesh."""
+
+    sharded: nn.Parameter
+    whole: nn.Parameter | None
+    rank: int
+    size: int
+
+
+def sharded_parameters(module: nn.Module) -> list[ShardedParameter]:
+    """Return what one FSDP2 module shards itself; ``whole`` is None before its first all-gather.
+
+    Rank and size are those of FSDP's own mesh: with tensor parallelism a parameter's mesh is
+    bigger, and FSDP divides gradients by the size of its own.
+    """
+    state: Any = module._get_fsdp_state()  # type: ignore[operator]
+    groups = getattr(state, "_fsdp_param_groups", None)
+    if groups is None:  # torch < 2.12 has at most one
+        groups = [state._fsdp_param_group] if state._fsdp_param_group else []
+    return [
+        ShardedParameter(
+            sharded=parameter.sharded_param,
+            whole=getattr(parameter, "_unsharded_param", None),
+            rank=getattr(group.mesh_info, "shard_mesh_rank", 0)
+            + getattr(group.mesh_info, "shard_mesh_size", 1)
+            * getattr(group.mesh_info, "replicate_mesh_rank", 0),
+            size=getattr(group.mesh_info, "shard_mesh_size", 1)
+            * getattr(group.mesh_info, "replicate_mesh_size", 1),
+        )
+        for group in groups
+        for parameter in group.fsdp_params
+    ]
+
+
+def is_plain_meta(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is on meta and has a storage of its own (a sparse one has none)."""
+    return tensor.is_meta and bool(torch._C._has_storage(tensor))

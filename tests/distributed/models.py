@@ -16,7 +16,7 @@ class Policies(nn.Module):
     each, because DDP spells the names of the root module's parameters differently.
     """
 
-    def __init__(self, rank: int, *, nested: bool = True) -> None:
+    def __init__(self, rank: int, *, nested: bool = True, per_rank: bool = True) -> None:
         super().__init__()
         start = float(rank)  # the entry points must make the shared ones equal
         self.summed = variable([start], name="summed", aggregation="sum")
@@ -24,35 +24,41 @@ class Policies(nn.Module):
         self.first = variable([start], name="first", aggregation="only_first_replica")
         self.plain = nn.Parameter(torch.tensor([start]))
         self.frozen = variable([start], name="frozen", trainable=False)
-        self.local = variable([start], name="local", synchronization="none")
-        self.counter = variable(
-            [start], name="counter", synchronization="on_read", aggregation="sum"
-        )
-        if nested:
-            self.nested = Policies(rank, nested=False)
-
-    def parts(self) -> list[nn.Parameter]:
-        return [p for p in self.parameters() if p.requires_grad]
+        if per_rank:
+            self.local = variable([start], name="local", synchronization="none")
+            self.counter = variable(
+                [start], name="counter", synchronization="on_read", aggregation="sum"
+            )
+        self.nested = Policies(rank, nested=False, per_rank=per_rank) if nested else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.stack([(p * x).sum() for p in self.parts()]).sum()
-
-
-POLICIES = ("summed", "mean", "first", "plain", "local")
+        own = [p for p in self.parameters(recurse=False) if p.requires_grad]
+        total = torch.stack([(p * x).sum() for p in own]).sum()
+        return total if self.nested is None else total + self.nested(x)
 
 
 def gradients(model: nn.Module) -> dict[str, float | None]:
     """Return the gradient of each parameter of one element, by its name in the bare model."""
     return {
-        name.removeprefix("module."): None if p.grad is None else p.grad.item()
+        name.removeprefix("module."): None if p.grad is None else whole(p.grad).item()
         for name, p in model.named_parameters()
         if p.requires_grad
     }
 
 
-def expected(rank: int, *, backwards: int = 1) -> dict[str, float]:
-    """Return what `gradients` must give on two ranks after that many backwards."""
-    one = {"summed": 3.0, "mean": 1.5, "first": 1.0, "plain": 1.5, "local": rank + 1.0}
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor with the shards of all ranks."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def expected(rank: int, *, backwards: int = 1, world_size: int = 2) -> dict[str, float]:
+    """Return what `gradients` must give after that many backwards.
+
+    Of three ranks: 1 + 2 + 3 = 6 for SUM, 2 for MEAN, 1 for ONLY_FIRST_REPLICA.
+    """
+    total = {1: 1.0, 2: 3.0, 3: 6.0}[world_size]
+    mean = {1: 1.0, 2: 1.5, 3: 2.0}[world_size]
+    one = {"summed": total, "mean": mean, "first": 1.0, "plain": mean, "local": rank + 1.0}
     return {
         prefix + name: value * backwards
         for prefix in ("", "nested.")

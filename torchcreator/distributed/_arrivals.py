@@ -11,6 +11,7 @@ from torch import nn
 from torch.autograd.graph import get_gradient_edge
 
 from torchcreator._collectives import World
+from torchcreator._errors import DistributedError
 from torchcreator.distributed._policy import FIRST, SUM, Managed
 
 Gradients = tuple["torch.Tensor | None", ...]
@@ -56,13 +57,65 @@ class Arrival:
         self.handle.remove()
 
 
-def arrivals(managed: list[Managed], world: World) -> list[Arrival]:
-    """Install every factor that a transport by MEAN needs, and return what has to be kept."""
-    return [
-        Arrival.at(m.parameter, hook)
-        for m in managed
-        if (hook := _factor(m, m.world(world))) is not None
-    ]
+class ArrivalSet:
+    """Every factor that a transport by MEAN needs, on the parameters that need one.
+
+    A host that sees each gradient after its accumulation asks `confirm` whether the factor was
+    there; a host that does not calls `renew` before each forward.
+    """
+
+    def __init__(self, managed: list[Managed], world: World) -> None:
+        self._came: set[int] = set()
+        self._arrivals = {
+            id(m.parameter): Arrival.at(m.parameter, self._noted(id(m.parameter), hook))
+            for m in managed
+            if (hook := _factor(m, m.world(world))) is not None
+        }
+
+    def __len__(self) -> int:
+        return len(self._arrivals)
+
+    def _noted(self, key: int, hook: Prehook) -> Prehook:
+        came = self._came
+
+        def noted(gradients: Gradients) -> tuple[torch.Tensor, ...] | None:
+            if gradients[0] is not None:
+                came.add(key)
+            return hook(gradients)
+
+        return noted
+
+    def confirm(self, key: int, name: str) -> None:
+        """Make sure that the gradient just accumulated has had its factor.
+
+        Raises:
+            DistributedError: It has not: autograd has another node for the parameter by now. The
+                next backward will be right.
+        """
+        if key not in self._arrivals:
+            return
+        if key in self._came:
+            self._came.remove(key)
+            return
+        self.renew()
+        raise DistributedError(
+            f"The gradient of variable {name!r} arrived without its aggregation.",
+            "The parameter was converted (by .to() or swap_tensors) since aggregate_gradients(), "
+            "and its backward ran without calling the module itself.",
+            "Drop this gradient with zero_grad() and go on: the aggregation is in place again.",
+        )
+
+    def renew(self) -> None:
+        """Put back what was lost since: ``.to(dtype)`` gives a parameter another node."""
+        for key, arrival in self._arrivals.items():
+            if arrival.stale:
+                self._arrivals[key] = arrival.renewed()
+
+    def remove(self) -> None:
+        """Take all hooks away."""
+        for arrival in self._arrivals.values():
+            arrival.remove()
+        self._arrivals.clear()
 
 
 def _factor(m: Managed, world: World) -> Prehook | None:

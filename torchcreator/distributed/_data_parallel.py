@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,7 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torchcreator._collectives import World, is_sharded
 from torchcreator._errors import DistributedError, VariableTypeError
 from torchcreator.distributed import _ddp
-from torchcreator.distributed._arrivals import arrivals
+from torchcreator.distributed._arrivals import ArrivalSet
+from torchcreator.distributed._handle import keep
+from torchcreator.distributed._plain import reducer_for, share
 from torchcreator.distributed._policy import Managed, reduced, survey, world_or_refuse
 from torchcreator.distributed._verify import check_specs
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 CommHook: TypeAlias = Callable[[Any, "GradBucket"], "torch.futures.Future[torch.Tensor]"]
 Compress: TypeAlias = "torch.dtype | CommHook | tuple[object, CommHook] | None"
-
-# Autograd and DDP hold what carries the policies out only weakly, or not at all.
-_kept: weakref.WeakKeyDictionary[nn.Module, object] = weakref.WeakKeyDictionary()
 
 
 def data_parallel(
@@ -78,7 +76,16 @@ def data_parallel(
     apart = [m for m in managed if m.per_rank or m.has_own_group]
     ours = [m for m in managed if not (m.per_rank or m.has_own_group)]
     ddp = _ddp.wrap(model, ours, list(_ddp.spellings(apart)), process_group=group, **ddp_kwargs)
-    _kept[ddp] = _reduction(ddp, list(reduced(ours)), world, compress)
+    own_group = [m for m in managed if m.has_own_group]
+    share(own_group, world)
+    wire = compress if isinstance(compress, torch.dtype) else None
+    keep(
+        ddp,
+        [
+            _reduction(ddp, list(reduced(ours)), world, compress),
+            reducer_for(own_group, world, wire),
+        ],
+    )
     return ddp
 
 
@@ -91,7 +98,7 @@ def _reduction(
     # The hook of somebody else takes DDP's one slot: every factor is put on arrival.
     state, hook = compress if isinstance(compress, tuple) else (ddp.process_group, compress)
     ddp.register_comm_hook(state, hook)
-    return arrivals(managed, world)
+    return ArrivalSet(managed, world)
 
 
 def _one_group(

@@ -16,7 +16,7 @@ from torchcreator import _private
 from torchcreator._collectives import World
 from torchcreator._errors import DistributedError
 from torchcreator.distributed._arrivals import Arrival, Gradients
-from torchcreator.distributed._policy import FIRST, SUM, Managed
+from torchcreator.distributed._policy import FIRST, SUM, Managed, narrower
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import GradBucket
@@ -47,6 +47,11 @@ def spellings(managed: list[Managed]) -> Iterator[str]:
                 # DDP joins module and parameter name with a dot even where the module is the
                 # root: without this spelling it still reduces, without the other it broadcasts.
                 yield f".{name}"
+
+
+def ignores(ddp: DistributedDataParallel, m: Managed) -> bool:
+    """Return whether a DDP neither broadcasts nor reduces a parameter."""
+    return ddp.parameters_to_ignore.issuperset(spellings([m]))
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ def _sum(
     buffer: torch.Tensor, world: World, wire: torch.dtype | None
 ) -> torch.futures.Future[torch.Tensor]:
     """Start the sum of a bucket over all ranks, in a narrower dtype if one is asked for."""
-    narrow = wire is not None and wire.itemsize < buffer.dtype.itemsize
+    narrow = narrower(wire, buffer.dtype)
     sent = buffer.to(wire) if narrow else buffer
     future: torch.futures.Future[list[torch.Tensor]] = dist.all_reduce(
         sent, group=world.group, async_op=True

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 import torch.distributed as dist
 from torch import nn
+from typing_extensions import TypeIs
 
 from torchcreator._collectives import World
 from torchcreator._enums import VariableAggregation, VariableSynchronization
@@ -91,3 +93,8 @@ def world_or_refuse(group: dist.ProcessGroup | None, function: str) -> World:
             "Call torch.distributed.init_process_group() first, in a process started by torchrun.",
         )
     return World.of(group)
+
+
+def narrower(wire: torch.dtype | None, own: torch.dtype) -> TypeIs[torch.dtype]:
+    """Return whether gradients of dtype ``own`` are to travel as ``wire``."""
+    return wire is not None and own.is_floating_point and wire.itemsize < own.itemsize
