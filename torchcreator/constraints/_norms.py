@@ -109,7 +109,7 @@ class MaxNorm(Normed):
 
     def factor(self, norm: torch.Tensor) -> torch.Tensor:
         """Return ``min(1, max_value / (norm + epsilon))``."""
-        return (norm + EPSILON).reciprocal_().mul_(self.max_value).clamp_(max=1)
+        return (self.max_value / (norm + EPSILON)).clamp(max=1)
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class UnitNorm(Normed):
 
     def factor(self, norm: torch.Tensor) -> torch.Tensor:
         """Return ``1 / (norm + epsilon)``."""
-        return (norm + EPSILON).reciprocal_()
+        return 1 / (norm + EPSILON)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 _gradient = attrgetter("grad")
+UNSEEN = -1
+"""No version of any tensor."""
 
 
 class Constrained(NamedTuple):
@@ -41,7 +43,7 @@ class Seen:
 
     def __init__(self, parameter: torch.Tensor) -> None:
         self.parameter = parameter
-        self.version = -1
+        self.version = UNSEEN
 
 
 class Group:

@@ -45,6 +45,8 @@ class OptimizerPlan(Plan):
 
 
 _plans: weakref.WeakKeyDictionary[Optimizer, OptimizerPlan] = weakref.WeakKeyDictionary()
+_announcing: weakref.WeakSet[Optimizer] = weakref.WeakSet()
+"""The optimizers that say when a step begins."""
 
 
 def after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -57,9 +59,27 @@ def after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, An
     """
     plan = _plans.get(optimizer)
     if plan is None or not plan.fits(optimizer):
-        plan = _plans[optimizer] = OptimizerPlan(optimizer, tuple(_plans.values()))
+        plan = _plans[optimizer] = _replan(optimizer)
     if plan.groups or plan.failures:
         plan.after_step(getattr(optimizer, "found_inf", None))
+
+
+def _replan(optimizer: Optimizer) -> OptimizerPlan:
+    plan = OptimizerPlan(optimizer, tuple(_plans.values()))
+    if plan.seen and optimizer not in _announcing:
+        _announcing.add(optimizer)
+        optimizer.register_step_pre_hook(torch.compiler.disable(before_step))
+    return plan
+
+
+def before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Forget what was seen: fused kernels write without raising a parameter's version.
+
+    Only optimizers with a constraint that is not idempotent have this hook.
+    """
+    plan = _plans.get(optimizer)
+    if plan is not None:
+        plan.forget()
 
 
 def _no_hook_runs(name: str) -> ConstraintError:

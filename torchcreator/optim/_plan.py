@@ -11,7 +11,7 @@ from torchcreator._errors import ConstraintError, TorchCreatorError, VariableTyp
 from torchcreator.constraints import _shards
 from torchcreator.constraints._base import Projection, check
 from torchcreator.constraints._compose import as_projection
-from torchcreator.optim._groups import Constrained, Group, Seen, group_kind
+from torchcreator.optim._groups import UNSEEN, Constrained, Group, Seen, group_kind
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -82,6 +82,11 @@ class Plan:
                     failures += group.project(due)
                 group.remember()
         _raise(failures)
+
+    def forget(self) -> None:
+        """Take every parameter for written, whatever its version says."""
+        for seen in self.seen.values():
+            seen.version = UNSEEN
 
     def everything(self) -> None:
         """Project every parameter, whether or not it was written."""

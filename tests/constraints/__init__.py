@@ -1,0 +1,1 @@
+"""Tests of the constraints as functions of tensors."""
