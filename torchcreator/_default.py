@@ -157,7 +157,7 @@ def make(
         aggregation,
         caching_device,
         process_group,
-        _NO_TAGS if tags is None else tags,
+        _NO_TAGS if tags is None else dict(tags),  # what the caller does to his later is his
         validate_shape,
     )
     if waiting is None:

@@ -61,18 +61,28 @@ def in_place(
     initial_value: Callable[..., Any], name: str | None, shape: Any, dtype: Any, device: Any
 ) -> Callable[[], Any]:
     """Return ``initial_value`` as a callable without arguments, wrapped if it takes a tensor."""
+    if not _takes_a_tensor(initial_value):
+        return initial_value
+    label = name or "Variable"
+    declared = Wanted(
+        label,
+        checked_shape(shape, label),
+        checked_dtype(dtype, label),
+        checked_device(device, label),
+    )
+    return InPlace(initial_value, declared)
+
+
+def _takes_a_tensor(function: Any) -> bool:
     try:
-        inspect.signature(initial_value).bind()
-    except (TypeError, ValueError):  # it takes an argument, or is a builtin without signature
-        label = name or "Variable"
-        declared = Wanted(
-            label,
-            checked_shape(shape, label),
-            checked_dtype(dtype, label),
-            checked_device(device, label),
-        )
-        return InPlace(initial_value, declared)
-    return initial_value
+        inspect.signature(function).bind()
+    except TypeError:
+        return True
+    except ValueError:  # a builtin of torch; those that write in place have a final underscore
+        while isinstance(function, functools.partial):
+            function = function.func
+        return getattr(function, "__name__", "").endswith("_")
+    return False
 
 
 def checked_shape(shape: Any, name: str) -> torch.Size | None:
@@ -183,10 +193,17 @@ def _copied(value: torch.Tensor, wanted: Wanted) -> torch.Tensor:
     return value.to(wanted.device, copy=True)
 
 
-def _called(value: Callable[[], Any], wanted: Wanted) -> torch.Tensor:
+def _called(function: Any, wanted: Wanted) -> torch.Tensor:
+    own = isinstance(function, InPlace)
+    if not own and wanted.shape is not None and _takes_a_tensor(function):  # a creator brought it
+        function = InPlace(function, wanted)
     token = _wanted.set(wanted)
     try:
-        result = value()
+        result = function()
+    except TypeError as error:
+        if not _takes_a_tensor(function):
+            raise  # it went wrong inside
+        raise _needs_an_argument(error, wanted) from error
     finally:
         _wanted.reset(token)
     if result is None or callable(result):
@@ -201,6 +218,15 @@ def _called(value: Callable[[], Any], wanted: Wanted) -> torch.Tensor:
     _check_dtype(result, wanted)
     result = result.detach()
     return result if wanted.device is None else result.to(wanted.device)
+
+
+def _needs_an_argument(error: TypeError, wanted: Wanted) -> VariableTypeError:
+    return VariableTypeError(
+        f"The initial value of variable {wanted.name!r} is a callable that needs an argument.",
+        f"Without shape=, it is called without one: {error}.",
+        "Pass shape= with an in-place initialiser such as nn.init.zeros_, or a function without "
+        "arguments.",
+    )
 
 
 def _check_dtype(value: torch.Tensor, wanted: Wanted) -> None:
@@ -219,7 +245,7 @@ def _converted(value: Any, wanted: Wanted) -> torch.Tensor:
         data = torch.tensor(value, dtype=wanted.dtype, device=wanted.device)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         wrong_type = isinstance(error, (TypeError, RuntimeError)) and "overflow" not in str(error)
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0].rstrip(". ")
         raise (VariableTypeError if wrong_type else VariableValueError)(
             f"The initial value of variable {wanted.name!r} is {_brief(value)}.",
             f"torch cannot make a tensor of it: {reason}.",
