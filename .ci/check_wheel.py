@@ -50,7 +50,7 @@ def check_installed(wheel: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         run("-m", "pip", "install", "--quiet", "--no-deps", "--target", place, wheel, cwd=ROOT)
         run("-c", SMOKE_TEST, place, cwd=place)
-        run("-m", "torchcreator", "demo", "--epochs", "3", cwd=place)
+        run("-m", "torchcreator", "demo", "--epochs", "6", cwd=place)
 
 
 def run(*arguments: str | Path, cwd: str | Path) -> None:

@@ -49,7 +49,7 @@ def verdicts(printed):
 
 def test_two_ranks_learn_and_every_claim_holds():
     """On two ranks the demo shows every variable, learns to read, and keeps all it claims."""
-    with running("--epochs", "4") as demo:
+    with running("--epochs", "6") as demo:
         printed, complaints = demo.communicate(timeout=WITHIN)
         assert not is_group_alive(demo.pid)
     assert (demo.returncode, complaints) == (0, "")
@@ -60,14 +60,14 @@ def test_two_ranks_learn_and_every_claim_holds():
     assert rows["gain.weight"] == ["64", "yes", "auto", "sum"]
     assert rows["slope.weight"] == ["1", "yes", "auto", "only_first_replica"]
     assert rows["expert.weight"] == ["64×64", "yes", "MaxNorm", "none", "none"]
-    assert "4/4 epochs" in printed
+    assert "6/6 epochs" in printed
     assert [line[0] for line in verdicts(printed)] == ["✓"] * 7
-    assert "scans_seen reads 5,744, the scans fed to the ranks (2,872 + 2,872)" in printed
+    assert "scans_seen reads 8,616, the scans fed to the ranks (4,308 + 4,308)" in printed
 
 
 def test_one_rank_works():
     """On one rank it works the same; only the comparison between ranks has nothing to see."""
-    with running("--world-size", "1", "--epochs", "3", "--seed", "7") as demo:
+    with running("--world-size", "1", "--epochs", "5", "--seed", "7") as demo:
         printed, complaints = demo.communicate(timeout=WITHIN)
     assert (demo.returncode, complaints) == (0, "")
     assert [line[0] for line in verdicts(printed)] == ["✓", "-", *"✓" * 5]
