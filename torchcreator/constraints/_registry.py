@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any, cast
 
@@ -140,6 +140,7 @@ def from_config(config: Mapping[str, Any], variable_name: str = "Variable") -> C
                 f"{kind.__name__} takes {', '.join(known) or 'no arguments'}.",
                 "Leave it out, or write its name as above.",
             )
+    _require_arguments(kind, arguments, variable_name)
     return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()})
 
 
@@ -168,14 +169,24 @@ def picklable(constraint: Constraint | None, name: str) -> Constraint | None:
 
 def _by_name(name: str, variable_name: str) -> Projection:
     kind = _kind(name, variable_name)
-    needed = [name for name, field in _arguments(kind).items() if field.default is MISSING]
-    if needed or kind is Clip:
+    _require_arguments(kind, (), variable_name)
+    return kind()
+
+
+def _require_arguments(kind: type[Projection], given: Iterable[str], variable_name: str) -> None:
+    """Raise if a constraint means nothing without arguments that are not given."""
+    given = list(given)
+    needed = [
+        name
+        for name, field in _arguments(kind).items()
+        if field.default is MISSING and name not in given
+    ]
+    if needed or (kind is Clip and not given):
         raise VariableValueError(
-            f"The constraint {name!r} for variable {variable_name!r} needs arguments.",
-            "A name alone says nothing of its bounds.",
+            f"The constraint {name_of(kind)!r} for variable {variable_name!r} needs arguments.",
+            "Its name alone does not say what is allowed.",
             f"Pass torchcreator.constraints.{kind.__name__}({', '.join(needed) or '-1.0, 1.0'}).",
         )
-    return kind()
 
 
 def _kind(name: object, variable_name: str) -> type[Projection]:
