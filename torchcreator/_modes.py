@@ -19,6 +19,11 @@ class OwnMode(TorchDispatchMode):
         # The default imports torch._dynamo, a second, at the mode's first operation.
         return False
 
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Let a model be compiled while the mode is active; torch would skip it for ever."""
+        return True
+
 
 def depth() -> int:
     """Return how many modes of other people are active in this thread."""

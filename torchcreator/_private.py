@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import CodeType, FrameType
-from typing import Any
+from types import CodeType
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import (
@@ -22,6 +23,8 @@ from torch.utils._python_dispatch import (
     _pop_mode,
     _push_mode,
 )
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def dispatch_stack_depth() -> int:
@@ -68,16 +71,6 @@ def version(tensor: torch.Tensor) -> int:
 def ignore_in_ddp(model: nn.Module, names: list[str]) -> None:
     """Keep parameters and buffers of a model out of the DDP that will wrap it."""
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
-
-
-def called_from(code: CodeType, frames: int) -> bool:
-    """Return whether ``code`` is one of the ``frames`` nearest callers of the calling function."""
-    frame: FrameType | None = sys._getframe(2)
-    for _ in range(frames):
-        if frame is None or frame.f_code is code:
-            break
-        frame = frame.f_back
-    return frame is not None and frame.f_code is code
 
 
 def storage_key(tensor: torch.Tensor) -> int:
@@ -177,3 +170,27 @@ def sharded_parameters(module: nn.Module) -> list[ShardedParameter]:
 def is_plain_meta(tensor: torch.Tensor) -> bool:
     """Return whether a tensor is on meta and has a storage of its own (a sparse one has none)."""
     return tensor.is_meta and bool(torch._C._has_storage(tensor))
+
+
+def not_compiled(function: _F) -> _F:
+    """Keep torch.compile from looking into a function and what it calls.
+
+    `torch.compiler.disable` does the same, but imports dynamo, a second, at the first call.
+    """
+    evaluation: Any = torch._C._dynamo.eval_frame
+    skip = evaluation._FrameAction.SKIP
+    code: CodeType = function.__code__
+    evaluation.set_code_exec_strategy(code, evaluation._FrameExecStrategy(skip, skip))
+    return function
+
+
+def is_normalisation(module: nn.Module) -> bool:
+    """Return whether a module keeps running statistics: batch and instance normalisation do."""
+    return isinstance(module, _NormBase)
+
+
+def with_index(device: torch.device) -> torch.device:
+    """Return the device with the index of the current one where it has none."""
+    if device.index is not None or device.type in ("cpu", "meta"):
+        return device
+    return torch.device(device.type, torch.get_device_module(device).current_device())

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from torchcreator import _modes
+from torchcreator import _modes, _private
 from torchcreator._errors import ScopeError
 from torchcreator._root import Root, current
 from torchcreator._spec import SpecTable, copy_listeners, table_of
@@ -41,6 +41,7 @@ class Sticky(_modes.OwnMode):
         """Return whether the storage of ``tensor`` is protected."""
         return isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata in self.pins
 
+    @_private.not_compiled
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
