@@ -27,9 +27,8 @@ from torch.utils._python_dispatch import (
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def dispatch_stack_depth() -> int:
-    """Return how many dispatch modes are active in this thread."""
-    return torch._C._len_torch_dispatch_stack()
+dispatch_stack_depth = torch._C._len_torch_dispatch_stack
+"""Return how many dispatch modes are active in this thread."""
 
 
 def push_dispatch_mode(mode: TorchDispatchMode) -> None:

@@ -113,13 +113,10 @@ class creator_scope:
     def __exit__(self, *exc_info: object) -> None:
         innermost = current.get()
         self.opened = False
-        nested = innermost is not None and innermost.scope is self
-        outward = _without(self, innermost)
-        current.set(outward)
-        if outward is None and innermost is not None:
-            innermost.root.close()
-        if nested:
+        if innermost is not None and innermost.scope is self:
+            _leave(innermost, innermost.outward)
             return
+        _leave(innermost, _without(self, innermost))
         raise ScopeError(
             f"Exiting {self!r} without proper nesting.",
             "A scope that was opened inside it is still open, or it was opened in another task.",
@@ -145,6 +142,12 @@ class creator_scope:
 
     def __repr__(self) -> str:
         return f"creator_scope({getattr(self.creator, '__qualname__', self.creator)})"
+
+
+def _leave(innermost: Link | None, outward: Link | None) -> None:
+    current.set(outward)
+    if outward is None and innermost is not None:
+        innermost.root.close()
 
 
 def _without(scope: creator_scope, link: Link | None) -> Link | None:
