@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -92,6 +93,17 @@ def test_the_same_seed_gives_the_same_numbers():
             printed.append(verdicts(demo.communicate(timeout=WITHIN)[0]))
     assert printed[0] == printed[1]
     assert len(printed[0]) == 7
+
+
+def test_ctrl_c_while_loading_is_quiet():
+    """Ctrl-C in the middle of an import ends the demo at once, without a traceback."""
+    with running() as demo:
+        maps = Path(f"/proc/{demo.pid}/maps")
+        while "libtorch" not in maps.read_text():
+            time.sleep(0.01)
+        demo.send_signal(signal.SIGINT)
+        _, complaints = demo.communicate(timeout=20)
+    assert (demo.returncode, complaints) == (-signal.SIGINT, "")
 
 
 @pytest.mark.parametrize("to_all", [True, False], ids=["from the terminal", "to one process"])

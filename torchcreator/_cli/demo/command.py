@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import signal
 import sys
 from collections.abc import Callable
 
@@ -45,9 +46,21 @@ def run(arguments: argparse.Namespace) -> int:
     if obstacle := _missing_packages() or _missing_device(options.device):
         print(f"torchcreator demo: error: {obstacle}", file=sys.stderr)
         return UNUSABLE
-    from torchcreator._cli.demo.show import show  # loads torch and what the extra brings
+    return _load()(options)
 
-    return show(options)
+
+def _load() -> Callable[[Options], int]:
+    """Load torch, what the extra brings, and the demo, which takes seconds.
+
+    Ctrl-C ends the process at once meanwhile: raised in the middle of somebody's import, it can
+    come out as any other error. No process has been started yet.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        from torchcreator._cli.demo.show import show
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return show
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor
 
 HELD_OUT = 360
@@ -34,8 +35,6 @@ class Scans:
 
 def load(seed: int) -> tuple[Scans, Scans]:
     """Return the scans to learn from and those held out, split at random by ``seed``."""
-    from sklearn.datasets import load_digits
-
     images, digits = load_digits(return_X_y=True)
     scans = Scans(
         torch.tensor(images, dtype=torch.float32) / BRIGHTEST,

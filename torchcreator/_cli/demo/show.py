@@ -57,23 +57,19 @@ def _follow(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("epochs  loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}"),
+        TextColumn("epochs  {task.fields[state]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("training", total=options.epochs, loss=float("nan"), accuracy=0.0)
+        task = progress.add_task("training", total=options.epochs, state="")
         for rank, message in told:
             if isinstance(message, messages.Variables):
                 console.print(_table(message))
             elif isinstance(message, messages.Report):
                 reports[rank] = message
             elif isinstance(message, messages.Progress) and rank == 0:
-                progress.update(
-                    task,
-                    completed=message.epoch + 1,
-                    loss=message.loss,
-                    accuracy=message.accuracy,
-                )
+                state = f"loss {message.loss:.3f}  accuracy {message.accuracy:.1%}"
+                progress.update(task, completed=message.epoch + 1, state=state)
     return [reports[rank] for rank in range(options.world_size)]
 
 
