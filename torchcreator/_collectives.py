@@ -98,19 +98,24 @@ def _first(value: torch.Tensor, world: World) -> torch.Tensor:
 
 
 def _mean(value: torch.Tensor, world: World) -> torch.Tensor:
-    """Return the mean: in double, divided before it is summed.
+    """Return the mean, of which the mean of equal values is the value: no ulp off, no overflow.
 
-    So the mean of equal values is the value: a third of a float, summed three times, can be an
-    ulp off, but not after rounding from double. For doubles themselves the mean is held between
-    the least and the greatest value.
+    In double a sum of narrower floats is exact, but for the last bits of a great many ranks.
     """
-    wide = torch.promote_types(value.dtype, torch.float64)
-    mean = _sum(value.to(wide) / world.size, world)
     if value.dtype == torch.float64:
-        ends = torch.stack([value, -value])
-        dist.all_reduce(ends, op=dist.ReduceOp.MAX, group=world.group)
-        mean = mean.clamp(-ends[1], ends[0])
-    return mean.to(value.dtype)
+        return _mean_of_doubles(value, world)
+    wide = torch.promote_types(value.dtype, torch.float64)
+    return (_sum(value.to(wide), world) / world.size).to(value.dtype)
+
+
+def _mean_of_doubles(value: torch.Tensor, world: World) -> torch.Tensor:
+    # Nothing wider is there: where the sum overflows, sum the quotients, and hold the result
+    # between the least and the greatest value.
+    total, quotients = _sum(torch.stack([value, value / world.size]), world)
+    mean = torch.where(total.isfinite(), total / world.size, quotients)
+    ends = torch.stack([value, -value])
+    dist.all_reduce(ends, op=dist.ReduceOp.MAX, group=world.group)
+    return mean.clamp(-ends[1], ends[0])
 
 
 _METHODS: dict[VariableAggregation, Callable[[torch.Tensor, World], torch.Tensor]] = {

@@ -131,9 +131,9 @@ def _on_fsdp(
 def _on_plain(model: nn.Module, world: World, compress: torch.dtype | None) -> GradientAggregation:
     managed = survey(model)
     _refuse_held_otherwise(model, managed)
-    check_specs(managed, world)
+    check_specs(managed, world, model.named_buffers())
     share(managed, world)
-    share_buffers(model, world)
+    share_buffers(list(model.buffers()), world)
     reducer, arrivals = reducer_for(managed, world, compress)
     return GradientAggregation([arrivals], reducer, None)
 

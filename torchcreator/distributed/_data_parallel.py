@@ -14,8 +14,9 @@ from torchcreator._collectives import World, is_sharded
 from torchcreator._errors import DistributedError, VariableTypeError
 from torchcreator.distributed import _ddp
 from torchcreator.distributed._arrivals import ArrivalSet
+from torchcreator.distributed._buffers import declared_buffers
 from torchcreator.distributed._handle import keep
-from torchcreator.distributed._plain import reducer_for, share
+from torchcreator.distributed._plain import reducer_for, share, share_buffers
 from torchcreator.distributed._policy import Managed, reduced, survey, world_or_refuse
 from torchcreator.distributed._verify import check_specs
 
@@ -40,7 +41,8 @@ def data_parallel(
     gradients as they ask: SUM, MEAN (also where nothing was asked for, as DDP does) or
     ONLY_FIRST_REPLICA, by one all-reduce per bucket. Variables with a value per rank
     (``synchronization`` ``NONE`` or ``ON_READ``) keep their values, and their gradients are left
-    alone.
+    alone. Variables with a process group of their own are broadcast and reduced there. Buffers
+    with a policy (see `aggregate_buffer`) are broadcast once; DDP does not overwrite them later.
 
     Args:
         model: Any module that is not wrapped or sharded yet.
@@ -72,12 +74,16 @@ def data_parallel(
     group = _one_group(group, ddp_kwargs)
     world = world_or_refuse(group, "data_parallel()")
     managed = survey(model)
-    check_specs(managed, world)
+    check_specs(managed, world, model.named_buffers())
     apart = [m for m in managed if m.per_rank or m.has_own_group]
     ours = [m for m in managed if not (m.per_rank or m.has_own_group)]
-    ddp = _ddp.wrap(model, ours, list(_ddp.spellings(apart)), process_group=group, **ddp_kwargs)
+    buffers = dict(declared_buffers(model))
+    ddp = _ddp.wrap(
+        model, ours, [*_ddp.spellings(apart), *buffers], process_group=group, **ddp_kwargs
+    )
     own_group = [m for m in managed if m.has_own_group]
     share(own_group, world)
+    share_buffers(list(buffers.values()), world)
     wire = compress if isinstance(compress, torch.dtype) else None
     keep(
         ddp,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import nn
 
 from torchcreator._collectives import World, broadcast, told_apart
 from torchcreator._errors import VariableTypeError
@@ -44,9 +43,9 @@ def share(managed: list[Managed], world: World) -> None:
         _broadcast_all(theirs, own)
 
 
-def share_buffers(model: nn.Module, world: World) -> None:
-    """Overwrite a module's buffers with the first rank's."""
-    _broadcast_all(list(model.buffers()), world)
+def share_buffers(buffers: list[torch.Tensor], world: World) -> None:
+    """Overwrite buffers with the first rank's."""
+    _broadcast_all(buffers, world)
 
 
 @torch.no_grad()

@@ -49,9 +49,12 @@ def verify(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> None:
     check_values(managed, world)
 
 
-def check_specs(managed: list[Managed], world: World) -> None:
-    """Raise on all ranks unless they declare the same variables in the same way."""
+def check_specs(
+    managed: list[Managed], world: World, buffers: Iterable[tuple[str, torch.Tensor]] = ()
+) -> None:
+    """Raise on all ranks unless they declare the same variables, and have the same buffers."""
     rows = {m.name: _row(m) for m in managed}
+    rows.update((name, f"buffer, shape {_shape(b)}, {_dtype(b)}") for name, b in buffers)
     _compare(
         rows,
         world,
@@ -125,15 +128,19 @@ def _row(m: Managed) -> str:
     return ", ".join(
         [
             "any shape" if own_shape else f"shape {_shape(m.parameter)}",
-            str(m.parameter.dtype).removeprefix("torch."),
+            _dtype(m.parameter),
             "trained" if m.parameter.requires_grad else "frozen",
             *([] if m.spec is None else _policies(m.spec)),
         ]
     )
 
 
-def _shape(parameter: nn.Parameter) -> object:
-    return "unknown" if nn.parameter.is_lazy(parameter) else tuple(parameter.shape)
+def _shape(tensor: torch.Tensor) -> object:
+    return "unknown" if nn.parameter.is_lazy(tensor) else tuple(tensor.shape)
+
+
+def _dtype(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _policies(spec: VariableSpec) -> list[str]:
