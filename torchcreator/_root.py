@@ -60,7 +60,7 @@ class Root:
         names: The names given out in it.
         depth: How many of the user's modes were active when it opened; those opened later must
             close undisturbed.
-        thread: The thread that opened it.
+        thread: The thread that opened it, or None once it is closed.
         owners: Which module, or module's table, holds which parameter, by the parameter's id, once
             that was asked.
         sticky: The mode that protects values set in it, once there is one.
@@ -68,15 +68,23 @@ class Root:
 
     __slots__ = ("depth", "names", "owners", "sticky", "thread")
 
-    def __init__(self) -> None:
-        self.names: Names | None = None  # most scopes name nothing
+    def __init__(self, names: Names | None = None) -> None:
+        self.names = names  # most scopes name nothing
         self.depth = _modes.depth()
-        self.thread = get_ident()
+        self.thread: int | None = get_ident()
         self.owners: Owners | None = None
         self.sticky: _modes.OwnMode | None = None
 
+    def counted(self) -> Names:
+        """Return the names, made when they are first asked for."""
+        if self.names is None:
+            with _counting:  # tasks in other threads may have inherited this root
+                self.names = self.names or Names()
+        return self.names
+
     def close(self) -> None:
         """Undo what was set up for the scope."""
+        self.thread = None  # a task that outlives the scope has the root still
         if self.sticky is not None:
             _modes.remove(self.sticky)
             self.sticky = None
@@ -117,8 +125,4 @@ process_names = Names()
 def unique_name(name: str) -> str:
     """Return a name that is unique within the outermost scope, or process-wide outside any."""
     link = current.get()
-    if link is None:
-        return process_names.unique(name)
-    if link.root.names is None:
-        link.root.names = Names()
-    return link.root.names.unique(name)
+    return (process_names if link is None else link.root.counted()).unique(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any, TypeVar
 
 from typing_extensions import ParamSpec
@@ -17,11 +18,17 @@ from torchcreator._types import Creator, NextCreator
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_RUN_LATER: tuple[Callable[[object], bool], ...] = (
+    inspect.iscoroutinefunction,
+    inspect.isgeneratorfunction,
+    inspect.isasyncgenfunction,
+)
 
-def _linked(scope: creator_scope, outward: Link | None) -> Link:
+
+def _linked(scope: creator_scope, outward: Link | None, root: Root) -> Link:
     if outward is None:
         chain = _chained(scope.creator, default_creator)
-        return Link(scope, None, chain, chain if scope.modules else None, Root())
+        return Link(scope, None, chain, chain if scope.modules else None, root)
     chain = _chained(scope.creator, outward.chain)
     onward = outward.module_chain
     if not scope.modules:
@@ -30,7 +37,17 @@ def _linked(scope: creator_scope, outward: Link | None) -> Link:
         module_chain = chain
     else:
         module_chain = _chained(scope.creator, onward or default_creator)
-    return Link(scope, outward, chain, module_chain, outward.root)
+    return Link(scope, outward, chain, module_chain, root)
+
+
+def _root(outward: Link | None) -> Root:
+    """Return the root of a scope that opens now inside ``outward``."""
+    if outward is None:
+        return Root()
+    if outward.root.thread == get_ident():
+        return outward.root
+    # Inherited from another thread, or by a task that outlived the scope: all but the names is new.
+    return Root(outward.root.counted())
 
 
 def _chained(creator: Creator, onward: NextCreator) -> NextCreator:
@@ -107,7 +124,8 @@ class creator_scope:
                 "One scope object stands for one place in the chain.",
                 "Make a new one: creator_scope(creator).",
             )
-        current.set(_linked(self, current.get()))
+        outward = current.get()
+        current.set(_linked(self, outward, _root(outward)))
         self.opened = True
 
     def __exit__(self, *exc_info: object) -> None:
@@ -126,7 +144,7 @@ class creator_scope:
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Return ``function`` with each of its calls inside a scope of its own."""
-        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        if any(runs_later(function) for runs_later in _RUN_LATER):
             raise VariableTypeError(
                 f"{self!r} decorates {function!r}.",
                 "The body of a coroutine or generator runs after the call that makes it returned.",
@@ -146,7 +164,7 @@ class creator_scope:
 
 def _leave(innermost: Link | None, outward: Link | None) -> None:
     current.set(outward)
-    if outward is None and innermost is not None:
+    if innermost is not None and (outward is None or outward.root is not innermost.root):
         innermost.root.close()
 
 
@@ -154,7 +172,7 @@ def _without(scope: creator_scope, link: Link | None) -> Link | None:
     """Return the chain without ``scope``; the links inside it are built anew."""
     if link is None or link.scope is scope:
         return link and link.outward
-    return _linked(link.scope, _without(scope, link.outward))
+    return _linked(link.scope, _without(scope, link.outward), link.root)
 
 
 def _returned_none(creator: Creator, name: Any) -> CreatorResultError:

@@ -113,10 +113,11 @@ def pin(root: Root, module: nn.Module, name: str, parameter: nn.Parameter) -> No
     """Keep the value of ``module``'s parameter until the outermost open scope closes."""
     if root.thread != threading.get_ident():
         raise ScopeError(
-            f"A creator set the value of {type(module).__name__}.{name} in a thread that "
+            f"A creator set the value of {type(module).__name__}.{name} in a thread or task that "
             "inherited its scope.",
-            "The value is kept from the module's own initialisation thread by thread.",
-            "Open the creator_scope inside the thread.",
+            "The value is kept from the module's own initialisation in the thread that opened the "
+            "scope, while it is open.",
+            "Open the creator_scope inside the thread or task.",
         )
     mode = root.sticky
     if not isinstance(mode, Sticky):
