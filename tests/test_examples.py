@@ -1,0 +1,60 @@
+"""The examples run as their first lines say, and show what they promise."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+EXPECTED = {
+    "swap_parameters.py": """
+        embed.weight         (100, 16)  torch.bfloat16  frozen
+        read.weight_ih_l0    (48, 16)   torch.bfloat16  trained
+        read.weight_hh_l0    (48, 16)   torch.bfloat16  trained
+        read.bias_ih_l0      (48,)      torch.float32   trained
+        read.bias_hh_l0      (48,)      torch.float32   trained
+        answer.weight        (4, 16)    torch.bfloat16  trained
+        answer.bias          (4,)       torch.float32   trained
+        """,
+    "data_parallel.py": """
+        rank 0: 0.weight  auto, sum    [3.0, 3.0]
+        rank 0: 1.weight  auto, none   [1.5, 1.5]
+        rank 0: 1.bias    none, none   [1.0]
+        rank 1: 0.weight  auto, sum    [3.0, 3.0]
+        rank 1: 1.weight  auto, none   [1.5, 1.5]
+        rank 1: 1.bias    none, none   [2.0]
+        """,
+}
+STARTERS = {
+    "python": [sys.executable],
+    "torchrun": [sys.executable, "-m", "torch.distributed.run"],
+}
+
+
+def test_every_example_is_run():
+    """No example is left out of these tests."""
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_example_prints_what_it_promises(name):
+    """An example, started with the command in its docstring, prints the expected lines."""
+    command = re.search(r"Run it with ``(.*)``", (EXAMPLES / name).read_text())[1]
+    starter, *arguments = command.split()
+    done = subprocess.run(
+        [*STARTERS[starter], *arguments],
+        cwd=EXAMPLES.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    printed = sorted(line.rstrip() for line in done.stdout.splitlines())
+    assert printed == sorted(line.strip() for line in EXPECTED[name].strip().splitlines())
