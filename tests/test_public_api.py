@@ -30,7 +30,7 @@ NAMES = {
     "spec_of",
     "variable",
 }
-MODULES = {"constraints", "distributed"}
+MODULES = {"constraints", "creators", "distributed"}
 
 
 def run(code):

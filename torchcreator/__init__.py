@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torchcreator import constraints as constraints
+    from torchcreator import creators as creators
     from torchcreator import distributed as distributed
     from torchcreator._api import Constraint as Constraint
     from torchcreator._api import Creator as Creator
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("constraints", "distributed")
+_MODULES = ("constraints", "creators", "distributed")
 
 __all__ = [
     "Constraint",
@@ -50,6 +51,7 @@ __all__ = [
     "assign_sub",
     "constraints",
     "creator_scope",
+    "creators",
     "default_creator",
     "distributed",
     "named_specs",

@@ -1,0 +1,250 @@
+"""A ledger of the variables that were made: what each one is, and what was changed on its way."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator._root import current
+from torchcreator._spec import OWN, Declaration
+from torchcreator._target import target
+from torchcreator._types import Constraint, VariableKwargs
+from torchcreator.creators._full_names import full_names
+
+_COMPARED = ("dtype", "device", "trainable", "constraint", "synchronization", "aggregation")
+_DEFAULTS = (None, VariableSynchronization.AUTO, VariableAggregation.NONE)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One variable, as it was when its creators were through.
+
+    Attributes:
+        order: How many variables the ledger held before this one.
+        name: Its full name where that is known: in a build, and later in a plain scope, while the
+            model lives; else the name that it was given.
+        module: The type of the module that owns it, or None.
+        shape: Its shape, or None while that is unknown.
+        dtype: Its dtype.
+        device: Its device.
+        trainable: Whether it requires a gradient.
+        constraint: The projection applied after each optimizer step, or None.
+        synchronization: When the values of several ranks are brought together.
+        aggregation: How one value is made of the values of several ranks.
+        tags: What the caller and the creators told each other.
+        creators: The creators of the scopes that were open, the innermost first.
+        changed: By keyword, what `record` was handed and what the parameter became, where those
+            differ: what the creators further out did.
+    """
+
+    order: int
+    name: str
+    module: type[nn.Module] | None
+    shape: torch.Size | None
+    dtype: torch.dtype
+    device: torch.device
+    trainable: bool
+    constraint: Constraint | None = None
+    synchronization: VariableSynchronization = VariableSynchronization.AUTO
+    aggregation: VariableAggregation = VariableAggregation.NONE
+    tags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    creators: tuple[str, ...] = ()
+    changed: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that its value takes; 0 while its shape is unknown."""
+        return 0 if self.shape is None else self.shape.numel() * self.dtype.itemsize
+
+    def __str__(self) -> str:
+        shape = "?" if self.shape is None else tuple(self.shape)
+        frozen = "" if self.trainable else ", not trainable"
+        return f"{self.name}: {shape}, {self.dtype}, {self.device}{frozen}"
+
+
+class Ledger:
+    """What `record` writes down: an entry for each variable, in the order of creation.
+
+    It keeps no parameter alive.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> ledger = tc.creators.Ledger()
+        >>> with tc.creator_scope(tc.creators.record(ledger)):
+        ...     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> print(ledger)
+        0.weight: (3, 2), torch.float32, cpu
+        0.bias: (3,), torch.float32, cpu
+        2.weight: (1, 3), torch.float32, cpu
+        2.bias: (1,), torch.float32, cpu
+        >>> ledger.assert_created("*.weight", count=2)
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._places: list[_Place | None] = []
+
+    def add(self, parameter: nn.Parameter, given: VariableKwargs) -> None:
+        """Write down a variable that was just made.
+
+        Args:
+            parameter: What came out.
+            given: The keywords that went in.
+        """
+        declaration = _declaration(parameter)
+        entry = _entry(len(self._entries), parameter, declaration, given)
+        waiting = target.get()
+        known = waiting is not None and "." in waiting.name  # a build says full names
+        owner = given.get("module")
+        self._entries.append(entry)
+        self._places.append(None if known else _Place(owner, given.get("name"), declaration))
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Every entry, in the order of creation."""
+        self._look_up_names()
+        return list(self._entries)
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each entry, in the order of creation."""
+        return [entry.name for entry in self.entries]
+
+    def matching(self, pattern: str) -> list[Entry]:
+        """Return the entries whose name a glob matches; its ``*`` matches dots too."""
+        return [entry for entry in self.entries if fnmatch.fnmatchcase(entry.name, pattern)]
+
+    def assert_created(self, pattern: str, *, count: int | None = None) -> None:
+        """Fail unless variables of that name were made.
+
+        Args:
+            pattern: A glob; ``*`` matches dots too.
+            count: How many; None means at least one.
+
+        Raises:
+            AssertionError: Another number was made. The message lists what was.
+        """
+        __tracebackhide__ = True
+        found = len(self.matching(pattern))
+        if found == count or (count is None and found):
+            return
+        wanted = "at least one variable" if count is None else f"{count} variables"
+        message = (
+            f"Expected {wanted} named {pattern!r}, and {found} {'was' if found == 1 else 'were'} "
+            f"created.\nThe ledger has {len(self)}:\n{self or '  none'}"
+        )
+        raise AssertionError(message)
+
+    def clear(self) -> None:
+        """Forget every entry."""
+        self._entries.clear()
+        self._places.clear()
+
+    def _look_up_names(self) -> None:
+        """Put full names in place of local ones, for the models that are alive now."""
+        wanted = {index: place for index, place in enumerate(self._places) if place is not None}
+        found = full_names({i: (p.owner(), p.local, p.declaration) for i, p in wanted.items()})
+        for index, name in found.items():
+            self._entries[index] = dataclasses.replace(self._entries[index], name=name)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __getitem__(self, index: int) -> Entry:
+        return self.entries[index]
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.entries))
+
+    def __repr__(self) -> str:
+        return f"<Ledger of {len(self)} variables>"
+
+
+class _Place:
+    """Where the full name of a variable may be found: its owner, its declaration."""
+
+    __slots__ = ("declaration", "local", "owner")
+
+    def __init__(
+        self, owner: nn.Module | None, local: str | None, declaration: Declaration | None
+    ) -> None:
+        # A module may be referred to weakly; its parameters must not: torch refuses to swap those.
+        self.owner = _nobody if owner is None else weakref.ref(owner)
+        self.local = local
+        self.declaration = declaration
+
+
+def _nobody() -> None:
+    return None
+
+
+def _declaration(parameter: nn.Parameter) -> Declaration | None:
+    """Return what a parameter that was just made is declared as."""
+    waiting = target.get()
+    if waiting is not None and waiting.made is parameter:
+        return waiting.declaration
+    own: Declaration | None = parameter.__dict__.get(OWN)
+    return own
+
+
+def _entry(
+    order: int, parameter: nn.Parameter, declaration: Declaration | None, given: VariableKwargs
+) -> Entry:
+    owner = given.get("module")
+    spec = None if declaration is None else declaration.spec
+    became: dict[str, Any] = {
+        "dtype": parameter.dtype,
+        "device": parameter.device,
+        "trainable": parameter.requires_grad,
+        "constraint": spec and spec.constraint,
+        "synchronization": spec.synchronization if spec else VariableSynchronization.AUTO,
+        "aggregation": spec.aggregation if spec else VariableAggregation.NONE,
+    }
+    return Entry(
+        order=order,
+        name=spec.name if spec else given.get("name") or "Variable",
+        module=None if owner is None else type(owner),
+        shape=None if is_lazy(parameter) else parameter.shape,
+        tags=spec.tags if spec else given.get("tags") or {},
+        creators=tuple(_asked()),
+        changed={
+            key: (given.get(key), became[key])
+            for key in _COMPARED
+            if _differs(key, given.get(key), became[key])
+        },
+        **became,
+    )
+
+
+def _asked() -> Iterator[str]:
+    """Yield the creators of the open scopes, the innermost first."""
+    link = current.get()
+    while link is not None:
+        yield getattr(link.scope.creator, "__qualname__", repr(link.scope.creator))
+        link = link.outward
+
+
+def _differs(key: str, given: Any, became: Any) -> bool:
+    """Return whether a creator changed a keyword; a default that was worked out is no change."""
+    if key == "trainable":
+        return bool(became) is not (given is None or given)
+    if given in _DEFAULTS and key in ("dtype", "device"):
+        return False
+    if key == "device":
+        return bool(torch.device(given).type != became.type)
+    if key == "constraint" and isinstance(given, str):
+        return False
+    return bool(given is not became and given != became)
