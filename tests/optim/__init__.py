@@ -1,0 +1,1 @@
+"""Tests of constraints, carried out after steps."""
