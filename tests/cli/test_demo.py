@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from torchcreator.__main__ import main
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at process groups")
 
@@ -77,12 +80,26 @@ def test_one_rank_works():
 def test_a_claim_that_fails_fails_the_demo():
     """One epoch is too little: the demo says which claim failed and returns 1."""
     with running("--epochs", "1") as demo:
-        printed, _ = demo.communicate(timeout=WITHIN)
-    assert demo.returncode == 1
+        printed, complaints = demo.communicate(timeout=WITHIN)
+    assert (demo.returncode, complaints) == (1, "")
     failed = [line for line in verdicts(printed) if line.startswith("✗")]
     assert len(failed) == 1
     assert "not above 90%" in failed[0]
     assert "1 of 7 claims failed." in printed
+
+
+def test_a_rank_that_fails_is_shown(monkeypatch, capsys):
+    """When a rank raises, the demo ends with status 1, the rank's number and its traceback."""
+
+    def broken():
+        message = "broken on purpose"
+        raise ValueError(message)
+
+    monkeypatch.setattr("torchcreator._cli.demo.training.classifier", broken)
+    assert main(["demo"]) == 1
+    complaint = capsys.readouterr().err
+    assert re.match(r"torchcreator demo: error: rank [01] failed\nTraceback", complaint)
+    assert complaint.endswith("ValueError: broken on purpose\n\n")
 
 
 def test_the_same_seed_gives_the_same_numbers():
