@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # what every optimizer imports when it is made: here once, not in each fork
 import torch.distributed as dist
 
 _GRACE = 10.0  # what the other ranks get, once one has failed, to notice and to say so
