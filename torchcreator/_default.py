@@ -17,12 +17,12 @@ from torchcreator._root import unique_name
 from torchcreator._spec import Declaration, attach
 from torchcreator._target import Target, target_of
 from torchcreator._types import Constraint, Device, InitialValue, Shape, VariableKwargs
+from torchcreator._uninitialized import uninitialized
 from torchcreator._values import (
     checked_device,
     checked_dtype,
     checked_shape,
     tensor_of,
-    uninitialized,
 )
 from torchcreator.constraints import get as get_constraint
 

@@ -20,7 +20,7 @@ from torchcreator._recursion import explained
 from torchcreator._root import Link, current
 from torchcreator._spec import OWN, Declaration, declaration_of, declare
 from torchcreator._target import target as _target
-from torchcreator._values import uninitialized
+from torchcreator._uninitialized import uninitialized
 
 _LOADING = nn.Module._load_from_state_dict.__code__
 _REFORMING = ("torch.nn.utils.", "torch.distributed.")

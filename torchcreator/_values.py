@@ -140,15 +140,6 @@ def _usable(device: Any) -> torch.device:
     return checked
 
 
-def uninitialized(
-    trainable: bool, device: torch.device | None, dtype: torch.dtype | None
-) -> nn.Parameter:
-    """Return a parameter whose shape is not known yet."""
-    kind: Any = nn.UninitializedParameter  # torch's stub knows neither its arguments nor its base
-    parameter: nn.Parameter = kind(trainable, device, dtype)
-    return parameter
-
-
 def tensor_of(
     value: Any,
     name: str,
