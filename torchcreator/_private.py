@@ -166,6 +166,13 @@ def sharded_parameters(module: nn.Module) -> list[ShardedParameter]:
     ]
 
 
+def all_sharded_parameters() -> list[ShardedParameter]:
+    """Return every parameter that FSDP2 shards in this process."""
+    states: Any = sys.modules.get("torch.distributed._composable_state")
+    modules = [] if states is None else list(states._module_state_mapping)
+    return [p for m in modules if hasattr(m, "_get_fsdp_state") for p in sharded_parameters(m)]
+
+
 def is_plain_meta(tensor: torch.Tensor) -> bool:
     """Return whether a tensor is on meta and has a storage of its own (a sparse one has none)."""
     return tensor.is_meta and bool(torch._C._has_storage(tensor))
@@ -193,3 +200,8 @@ def with_index(device: torch.device) -> torch.device:
     if device.index is not None or device.type in ("cpu", "meta"):
         return device
     return torch.device(device.type, torch.get_device_module(device).current_device())
+
+
+def same_generator(first: torch.Generator, second: torch.Generator) -> bool:
+    """Return whether two objects are one generator: torch's dispatcher hands on a new object."""
+    return bool(first._cdata == second._cdata)  # type: ignore[attr-defined]

@@ -1,0 +1,72 @@
+"""Give every tensor of a recorded model its value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchcreator._create import create_parameters
+from torchcreator._default import default_creator
+from torchcreator._errors import BuildError
+from torchcreator._recording import Objects, Recording, share
+from torchcreator._scope import current_chain
+
+_WORTH_A_THREAD = 1 << 18  # bytes; below, handing the work over costs more than doing it
+
+
+def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
+    """Make a recorded model real, in place.
+
+    Args:
+        model: The model, on meta.
+        recording: Where its values come from.
+        objects: Every recorded tensor object, by storage; emptied.
+    """
+    scripted = list(_held_by_script(model))
+    chain = current_chain()
+    if chain is not default_creator:
+        create_parameters(model, recording, objects, chain)
+    storages = [*(s for s in recording.names if s in objects)]
+    storages += [s for s in objects if s not in recording.names]
+    for storage, memory in _contents(recording, storages):
+        share(recording, objects.pop(storage), memory)
+    for held, name, tensor in scripted:
+        held[name] = tensor
+    _check_filled(model, recording)
+
+
+def _held_by_script(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """Yield what scripted modules hold: in C++, where no tensor object can be exchanged."""
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            yield from ((module._parameters, *item) for item in module._parameters.items())
+            yield from ((module._buffers, *item) for item in module._buffers.items())
+
+
+def _check_filled(model: nn.Module, recording: Recording) -> None:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if recording.storage_of(tensor) is not None:
+            raise BuildError(
+                f"{name!r} still has no memory.",
+                "Something holds it where torch offers no way to exchange it.",
+                "Construct this model without build().",
+            )
+
+
+def _contents(
+    recording: Recording, storages: list[int]
+) -> Iterator[tuple[int, torch.UntypedStorage]]:
+    """Yield the contents of the storages, made in several threads where draws allow it."""
+    threads = torch.get_num_threads() if recording.draws.independent else 1
+    large = [s for s in storages if recording.tape.nbytes(s) >= _WORTH_A_THREAD]
+    if threads > 1 and len(large) > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            yield from zip(large, pool.map(recording.contents, large), strict=True)
+        done = set(large)
+        storages = [s for s in storages if s not in done]
+    for storage in storages:
+        yield storage, recording.contents(storage)

@@ -1,0 +1,193 @@
+"""What is known about the tensors of a recording: the tape as its writers use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from torchcreator import _private
+from torchcreator._arguments import META, argument, blank, mapped, tensors_in, user_line
+from torchcreator._draws import Draws, draws_only_from, is_default
+from torchcreator._errors import BuildError
+from torchcreator._tape import Environment, Op, Tape
+from torchcreator._traits import Traits, traits_of
+
+COPY = torch.ops.aten.copy_.default
+
+
+class Log:
+    """Writes a tape, and answers for the tensors on it while it is being written.
+
+    Attributes:
+        tape: The tape.
+        draws: Where random numbers come from when a value is needed at once.
+    """
+
+    def __init__(self, tape: Tape, draws: Draws) -> None:
+        self.tape = tape
+        self.draws = draws
+        self._on_meta: dict[int, torch.UntypedStorage] = {}
+        self._latest: tuple[int, int, Environment] | None = None
+
+    def knows(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor is a recorded one: on meta, and standing for a real one."""
+        if not tensor.is_meta or _private.storage_key(tensor) in self._on_meta:
+            return False
+        if self.tape.find(tensor) is None:
+            self._lose(tensor)
+        return True
+
+    def keep_on_meta(self, result: Any) -> Any:
+        """Note that the tensors in ``result`` are on meta because the constructor said so."""
+        for tensor in tensors_in(result):
+            if tensor.is_meta and self.tape.find(tensor) is None:
+                self._on_meta[_private.storage_key(tensor)] = tensor.untyped_storage()
+        return result
+
+    def device_of(self, tensor: torch.Tensor) -> torch.device:
+        """Return the device that a tensor is on, or will be."""
+        with _private.no_function_modes():
+            storage = self.tape.find(tensor) if tensor.is_meta else None
+            return tensor.device if storage is None else self.tape.device(storage)
+
+    def value(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the value that a recorded tensor has now, in memory of its own."""
+        with torch.no_grad(), _unrecorded():
+            ref = self.tape.ref(tensor)
+            writers = self.tape.writers(ref.storage)
+            now = ref.storage, writers[-1] if writers else -1
+            if self._latest is None or self._latest[:2] != now:
+                numbers = self.tape.slice([ref.storage])
+                self.draws.seen(n for n in numbers if self.tape.ops[n].draws)
+                # Constructors read element by element: `[x.item() for x in rates]`.
+                self._latest = *now, self.tape.replay(numbers, [ref.storage], self.draws)
+            return self.tape.view(ref, self._latest[2]).clone()
+
+    def real(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the value of a tensor that may be recorded."""
+        return self.value(tensor) if self.knows(tensor) else tensor
+
+    def constant(self, value: torch.Tensor) -> torch.Tensor:
+        """Return a recorded tensor with the value of a real one."""
+        with _unrecorded():
+            meta = blank(value)
+            self.tape.add(meta, value.device)
+            self.copy(meta, value)
+            return meta
+
+    def copy(self, target: torch.Tensor, value: torch.Tensor) -> None:
+        """Log that a recorded tensor takes the value of a real one."""
+        self.enter(COPY, traits_of(COPY), (target, value), {})
+
+    def call(self, func: Callable[..., Any], tensor: torch.Tensor, kwargs: dict[str, Any]) -> None:
+        """Log a whole function of `torch.nn.init` that fills ``tensor``, as one operation."""
+        with _unrecorded():
+            if not (is_default(kwargs.get("generator")) or draws_only_from(func)):
+                value = torch.empty_strided(
+                    tensor.size(),
+                    tensor.stride(),
+                    dtype=tensor.dtype,
+                    device=self.device_of(tensor),
+                )
+                self.draws.now(value.device, lambda: func(value, **kwargs))
+                self.copy(tensor, value)
+                return
+            self.enter(func, Traits(draws="generator" in kwargs, fills=True), (tensor,), kwargs)
+
+    def enter(
+        self,
+        func: Callable[..., Any],
+        traits: Traits,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        fresh: Sequence[torch.Tensor | None] = (),
+    ) -> None:
+        """Log one operation.
+
+        Args:
+            func: The operation.
+            traits: Its traits.
+            args: Its arguments, with recorded and real tensors.
+            kwargs: Its keyword arguments.
+            fresh: Its results, None for those that share an argument's memory.
+        """
+        tape = self.tape
+        outputs = tuple(None if tensor is None else tape.ref(tensor) for tensor in fresh)
+        made = [output.storage for output in outputs if output is not None]
+        written = [
+            tape.ref(tensor)
+            for place in traits.written
+            for tensor in tensors_in(argument(args, kwargs, place))
+        ]
+        reads = [] if traits.makes else self._read((args[1:] if traits.fills else args), kwargs)
+        if traits.fills and written[0].storage not in reads and tape.covers(written[0]):
+            whole = [written[0].storage]
+        else:
+            whole = made
+        explicit = kwargs.get("generator") if traits.draws else None
+        if explicit is not None:
+            kwargs = {**kwargs, "generator": None}
+            explicit = None if is_default(explicit) else explicit
+        number = tape.log(
+            Op(
+                func,
+                args if traits.makes else mapped(args, self._snapshot),
+                kwargs if traits.makes else mapped(kwargs, self._snapshot),
+                outputs,
+                tuple(reads),
+                tuple(dict.fromkeys((*(ref.storage for ref in written), *made))),
+                tuple(whole),
+                traits.draws,
+                traits.fills,
+                traits.empty,
+                torch.get_default_dtype(),
+                user_line(),
+            )
+        )
+        if traits.draws:
+            storage = made[0] if made else written[0].storage
+            self.draws.noted(number, tape.device(storage), explicit)
+
+    def escape(self, what: str) -> None:
+        """Raise the error for something in the constructor that cannot be recorded."""
+        raise BuildError(
+            f"{what} cannot be recorded; it was called at {user_line()}.",
+            "While a model is built its tensors have no memory yet, so none can be read, written "
+            "or handed on without torch seeing it.",
+            "Do it after build(), or construct this model without build().",
+        )
+
+    def _read(self, *values: Any) -> list[int]:
+        found = (self.tape.find(tensor) for tensor in tensors_in(*values) if tensor.is_meta)
+        return list(dict.fromkeys(storage for storage in found if storage is not None))
+
+    def _snapshot(self, tensor: torch.Tensor) -> Any:
+        if not tensor.is_meta:
+            return tensor.detach().clone()
+        return tensor if self.tape.find(tensor) is None else self.tape.ref(tensor)
+
+    def _lose(self, tensor: torch.Tensor) -> None:
+        """Enter a meta storage that came into being out of sight: no replay can make it."""
+        self.tape.add(tensor, default_device())
+        self.enter(_unseen, Traits(fills=True), (tensor,), {})
+
+
+@contextmanager
+def _unrecorded() -> Iterator[None]:
+    """Run without any mode: the disguise calls the log while the recorder is active."""
+    with _private.no_dispatch_modes(), _private.no_function_modes():
+        yield
+
+
+def default_device() -> torch.device:
+    """Return torch's default device, or the CPU where that is meta."""
+    device = torch.get_default_device()
+    return torch.device("cpu") if device == META else device
+
+
+def _unseen(*_: object) -> None:
+    message = "its memory was made where no recorder sees it (a storage was copied or loaded)"
+    raise RuntimeError(message)

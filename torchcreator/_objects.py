@@ -1,0 +1,81 @@
+"""The tensor objects that a constructor left behind, wherever it holds them.
+
+Modules hold parameters and buffers; but a constructor may also keep tensors in plain attributes,
+lists, closures and optimizers. All of them must become real, and stay the objects they are.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+import torch
+
+from torchcreator import _private
+from torchcreator._tape import Ref, Tape
+
+
+class Births:
+    """Finds the objects born inside the block, without a walk over the whole heap.
+
+    While the garbage collector rests, every new object stays in its youngest generation.
+    """
+
+    def __enter__(self) -> Births:
+        self._was_enabled = gc.isenabled()
+        gc.disable()
+        self._collections = _collections()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._was_enabled:
+            gc.enable()
+
+    def objects(self) -> list[Any]:
+        """Return the objects born since, and some older ones."""
+        if _collections() == self._collections:
+            return gc.get_objects(generation=0)
+        return gc.get_objects()  # someone called gc.collect(): they may be anywhere
+
+
+def _collections() -> int:
+    return sum(generation["collections"] for generation in gc.get_stats())
+
+
+def recorded_tensors(tape: Tape, objects: list[Any]) -> dict[int, list[tuple[torch.Tensor, Ref]]]:
+    """Return the tensors among ``objects`` whose storages the tape knows, by storage."""
+    found: dict[int, list[tuple[torch.Tensor, Ref]]] = {}
+    with _private.no_function_modes():
+        for value in objects:
+            # Not isinstance: it would ask the class of every lazy proxy on the heap.
+            if not issubclass(type(value), torch.Tensor) or not _private.is_plain_meta(value):
+                continue
+            storage = tape.find(value)
+            if storage is not None:
+                found.setdefault(storage, []).append((value, tape.ref(value)))
+    return found
+
+
+def replace(tensor: torch.Tensor, real: torch.Tensor, *, requires_grad: bool | None = None) -> None:
+    """Put ``real`` into a meta tensor object, which keeps its class, attributes and hooks.
+
+    Args:
+        tensor: The object.
+        real: What it is to hold; a tensor that nobody else refers to.
+        requires_grad: None keeps what ``tensor`` has. One computed from parameters becomes a leaf.
+    """
+    with _private.no_function_modes():
+        if requires_grad is None:
+            requires_grad = tensor.requires_grad and tensor.is_leaf
+        if requires_grad is not real.requires_grad:
+            real.requires_grad_(requires_grad)
+        hooks, after = tensor._backward_hooks, tensor._post_accumulate_grad_hooks
+        grad = tensor.grad if tensor.is_leaf else None
+        _private.exchange(tensor, real)
+        # These live in the memory that was exchanged.
+        if hooks is not None:
+            tensor._backward_hooks = hooks
+        if after is not None:
+            tensor._post_accumulate_grad_hooks = after
+        if grad is not None:
+            tensor.grad = grad

@@ -1,0 +1,200 @@
+"""Run a factory under the recorder, and keep what it takes to give its tensors their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from torchcreator import _private, _root
+from torchcreator._disguise import Disguise
+from torchcreator._draws import Draws
+from torchcreator._errors import BuildError, VariableTypeError
+from torchcreator._log import Log
+from torchcreator._objects import Births, recorded_tensors, replace
+from torchcreator._program_order import ProgramOrder
+from torchcreator._record import Recorder
+from torchcreator._streams import Streams
+from torchcreator._tape import Environment, Op, Ref, ReplayError, Tape, bytes_of
+
+Model = TypeVar("Model", bound=nn.Module)
+Objects = dict[int, list[tuple[torch.Tensor, Ref]]]
+
+
+class Recording:
+    """A model on meta, and the tape that its values come from.
+
+    Attributes:
+        tape: What the constructor did.
+        draws: Where its random numbers come from.
+        names: The full names of each storage's parameters; of its buffers, where it has none.
+        initialised: The storages that must not hold memory which nobody initialised.
+    """
+
+    def __init__(self, tape: Tape, draws: Draws) -> None:
+        self.tape = tape
+        self.draws = draws
+        self.names: dict[int, list[str]] = {}
+        self.initialised: set[int] = set()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recording:
+        return self  # copies of a deferred model get the same values
+
+    def __reduce__(self) -> Any:
+        raise BuildError(
+            "A deferred model cannot be pickled.",
+            "Its values are a record of its constructor's operations, which refers to live memory.",
+            "Call materialize(model) first, or pickle the factory instead.",
+        )
+
+    def name(self, model: nn.Module, log: Log) -> None:
+        """Learn which storage each parameter and buffer of the model lives in."""
+        storages: dict[str, int] = {}
+        with _private.no_function_modes():
+            for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+                if not _private.is_plain_meta(tensor) or not log.knows(tensor):
+                    continue
+                storage = self.tape.find(tensor)
+                assert storage is not None  # Log.knows enters those that it did not know
+                if isinstance(tensor, nn.Parameter):
+                    self.initialised.add(storage)
+                self.names.setdefault(storage, []).append(name)
+                storages[name] = storage
+        self.draws.recorded(storages)
+
+    def storage_of(self, tensor: torch.Tensor) -> int | None:
+        """Return the storage that a tensor looks at, or None if it is not a recorded one."""
+        with _private.no_function_modes():
+            return self.tape.find(tensor) if _private.is_plain_meta(tensor) else None
+
+    def contents(self, storage: int) -> torch.UntypedStorage:
+        """Return what a storage holds at the end, in memory of its own.
+
+        Raises:
+            BuildError: It cannot be replayed, or part of a parameter was never initialised.
+        """
+        numbers = self.tape.slice([storage])
+        memory = self._replay(numbers, storage)
+        if storage in self.initialised:
+            empty = next((op for n in numbers if (op := self.tape.ops[n]).empty), None)
+            if empty is not None and memory.nbytes():
+                self._check_initialised(numbers, storage, memory, empty)
+        return memory
+
+    def value(self, ref: Ref) -> torch.Tensor:
+        """Return the value of a recorded tensor at the end, in memory of its own."""
+        return self.view(ref, self.contents(ref.storage))
+
+    def view(self, ref: Ref, memory: torch.UntypedStorage) -> torch.Tensor:
+        """Return the tensor that ``ref`` describes on the contents of its storage."""
+        with torch.no_grad(), _private.no_function_modes():
+            return self.tape.view(ref, {ref.storage: memory})
+
+    def label(self, storage: int) -> str:
+        """Return the name of what lives in a storage, for error messages."""
+        return self.names.get(storage, ["a tensor that is neither parameter nor buffer"])[0]
+
+    def _replay(self, numbers: list[int], storage: int, blank: int = 0) -> torch.UntypedStorage:
+        try:
+            environment: Environment = self.tape.replay(numbers, [storage], self.draws, blank=blank)
+        except ReplayError as error:
+            raise self._failed(storage, error) from error.__cause__
+        return environment[storage]
+
+    def _failed(self, storage: int, error: ReplayError) -> BuildError:
+        op, cause = error.op, error.__cause__
+        reason = str(cause).partition("\n")[0]
+        return BuildError(
+            f"Replaying {op.name} for {self.label(storage)!r} failed; it was called at {op.line}.",
+            f"{type(cause).__name__}: {reason}",
+            "Construct the model without build() to see whether the constructor itself fails; "
+            "if it does not, do this after build(), or give the parameter a value by a creator.",
+        )
+
+    def _check_initialised(
+        self, numbers: list[int], storage: int, memory: torch.UntypedStorage, empty: Op
+    ) -> None:
+        """Replay again on memory that holds other bytes: whatever differs was never initialised."""
+        other = self._replay(numbers, storage, blank=0xFF)
+        if memory.device.type == "meta" or torch.equal(bytes_of(memory), bytes_of(other)):
+            return
+        raise BuildError(
+            f"Parameter {self.label(storage)!r} is not initialised; {empty.name} was called at "
+            f"{empty.line}.",
+            "Its constructor leaves it, or part of it, as the memory was found: garbage.",
+            "Initialise it in the constructor, or set initial_value in a creator.",
+        )
+
+
+def share(
+    recording: Recording, tensors: list[tuple[torch.Tensor, Ref]], memory: torch.UntypedStorage
+) -> None:
+    """Let tensor objects of one storage look at ``memory``, each as it looked at the storage."""
+    for tensor, ref in tensors:
+        with _private.no_function_modes(), torch.inference_mode(tensor.is_inference()):
+            replace(tensor, recording.view(ref, memory))
+
+
+def record(
+    factory: Callable[..., Model],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    device: torch.device | None,
+    seed: int | None,
+) -> tuple[Model, Recording, Objects]:
+    """Run ``factory`` under the recorder.
+
+    Returns:
+        The model on meta, the recording, and every recorded tensor object by its storage.
+    """
+    tape = Tape()
+    draws: Draws = ProgramOrder(tape) if seed is None else Streams(tape, seed)
+    log = Log(tape, draws)
+    recorder = Recorder(log)
+    recording = Recording(tape, draws)
+    births = Births()
+    try:
+        with births, _outside_scopes():
+            with ExitStack() as modes:
+                modes.enter_context(Disguise(recorder))
+                modes.enter_context(recorder)
+                if device is not None:
+                    modes.enter_context(device)
+                model = factory(*args, **kwargs)
+            if not isinstance(model, nn.Module):  # whatever its annotation says
+                raise _not_a_module(factory, model)
+            recording.name(model, log)
+            objects = recorded_tensors(tape, births.objects())
+    except BaseException:
+        draws.recorded({})
+        raise
+    return model, recording, objects
+
+
+@contextmanager
+def _outside_scopes() -> Iterator[None]:
+    """Close the scopes to the constructor: creators run once, at the end."""
+    token = _root.current.set(None)
+    try:
+        yield
+    finally:
+        _root.current.reset(token)
+
+
+def _not_a_module(factory: Callable[..., Any], made: object) -> VariableTypeError:
+    return VariableTypeError(
+        f"{getattr(factory, '__qualname__', factory)!r} returned {made!r}.",
+        "A factory returns one torch.nn.Module, whose parameters are then made.",
+        "Return the model; put several models into one nn.ModuleDict.",
+    )
+
+
+def inside_another_recorder() -> bool:
+    """Return whether a recorder or a fake mode is at work, whose place this one must not take."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    return any(isinstance(mode, (Recorder, FakeTensorMode)) for mode in _private.dispatch_modes())
