@@ -18,9 +18,10 @@ from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import CreatorResultError, VariableValueError
 from torchcreator._recursion import explained
 from torchcreator._root import Link, current
-from torchcreator._spec import OWN, Declaration, declaration_of, declare
+from torchcreator._spec import OWN, Declaration, declaration_of, declare, is_declared
 from torchcreator._target import target as _target
 from torchcreator._uninitialized import uninitialized
+from torchcreator.constraints._shards import is_sharded
 
 _LOADING = nn.Module._load_from_state_dict.__code__
 _REFORMING = ("torch.nn.utils.", "torch.distributed.")
@@ -137,7 +138,7 @@ def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Pa
     if link is None or link.module_chain is None or isinstance(module, _NEVER):
         return None
     by_setattr, count = _held.references(parameter, 3)
-    if _in_another_form():
+    if _in_another_form() or (is_sharded(parameter) and is_declared(module, name)):
         _held.note(link.root, module, name, parameter)
         return None
     if count > _floor[by_setattr] and _held.held(link.root, parameter):

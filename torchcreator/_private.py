@@ -205,3 +205,43 @@ def with_index(device: torch.device) -> torch.device:
 def same_generator(first: torch.Generator, second: torch.Generator) -> bool:
     """Return whether two objects are one generator: torch's dispatcher hands on a new object."""
     return bool(first._cdata == second._cdata)  # type: ignore[attr-defined]
+
+
+def fake_mode() -> Any:
+    """Return a new mode of fake tensors, which lets real ones take part in its operations."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # takes a while to import
+
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+def is_fake(tensor: torch.Tensor) -> bool:
+    """Return whether this is a fake tensor."""
+    module: Any = sys.modules.get("torch._subclasses.fake_tensor")
+    return module is not None and isinstance(tensor, module.FakeTensor)
+
+
+def faked(mode: Any, tensor: torch.Tensor, device: Any) -> torch.Tensor:
+    """Return a fake tensor on any device, with the shape, strides and dtype of another tensor."""
+    with mode:
+        return torch.empty_strided(
+            tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device
+        )
+
+
+def local_shard(
+    full: torch.Tensor, mesh: DeviceMesh, placements: Sequence[Placement]
+) -> torch.Tensor:
+    """Return this rank's part of a full tensor, as a view; nothing is communicated.
+
+    `distribute_tensor` knows no strided shards, which FSDP2 over tensor parallelism makes.
+    """
+    coordinate = mesh.get_coordinate()
+    if coordinate is None:
+        return full.new_empty(0)
+    for dimension, placement in enumerate(placements):
+        if isinstance(placement, Shard):
+            parts, _ = placement._split_tensor(
+                full, mesh.size(dimension), with_padding=False, contiguous=False
+            )
+            full = parts[coordinate[dimension]]
+    return full

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from torchcreator import _private
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import DistributedError
 from torchcreator.constraints import picklable
+from torchcreator.constraints._shards import is_sharded
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -224,6 +226,12 @@ def declare(module: nn.Module, name: str, declaration: Declaration) -> None:
     table_of(module).declared[name] = declaration
 
 
+def is_declared(module: nn.Module, name: str) -> bool:
+    """Return whether a module's table has a declaration under a local name."""
+    table: SpecTable | None = module.__dict__.get(TABLE)
+    return table is not None and name in table.declared
+
+
 def declaration_of(parameter: torch.Tensor) -> Declaration | None:
     """Return what a parameter was declared as, or None."""
     own: Declaration | None = parameter.__dict__.get(OWN)
@@ -236,16 +244,13 @@ def declarations_of(parameters: Sequence[torch.Tensor]) -> list[Declaration | No
     for table in _tables():
         for held, declaration in table.held():
             found[id(held)] = declaration
-    return [_own(parameter, found.get(id(parameter))) for parameter in parameters]
-
-
-def _own(parameter: torch.Tensor, found: Declaration | None) -> Declaration | None:
-    own: Declaration | None = parameter.__dict__.get(OWN, found)
-    if own is not None and type(parameter) is not nn.Parameter:
-        # FSDP2 takes its sharded parameters out of the module while a root stays gathered (after
-        # an evaluation forward, say): what was found once, a DTensor keeps.
-        parameter.__dict__[OWN] = own
-    return own
+    if any(is_sharded(p) and id(p) not in found and OWN not in p.__dict__ for p in parameters):
+        # FSDP2 takes its shards out of the module while that is gathered, which its root stays
+        # after an evaluation forward.
+        for p in _private.all_sharded_parameters():
+            if id(p.whole) in found:
+                found[id(p.sharded)] = found[id(p.whole)]
+    return [p.__dict__.get(OWN, found.get(id(p))) for p in parameters]
 
 
 def spec_of(parameter: torch.Tensor) -> VariableSpec | None:
