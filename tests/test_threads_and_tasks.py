@@ -1,0 +1,401 @@
+"""Scopes belong to the thread or task that opened them, and to the tasks started inside."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+import torchcreator as tc
+from torchcreator import _errors
+from torchcreator._root import current
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open():
+    """No test leaves a scope behind, nor a mode in torch's stack."""
+    yield
+    assert current.get() is None
+    assert _get_current_dispatch_mode_stack() == []
+
+
+def marking(word):
+    """Return a scope whose variables are named after it, and after the scopes inside it."""
+
+    def creator(next_creator, **kwargs):
+        return next_creator(**{**kwargs, "name": word + (kwargs["name"] or "")})
+
+    return tc.creator_scope(creator)
+
+
+def path():
+    """Return the words of the open scopes, the outermost first."""
+    p = tc.variable(1.0, module=nn.Module())  # a name that is not counted
+    name = tc.spec_of(p).name
+    return "" if name == "Variable" else name
+
+
+def ones(next_creator, **kwargs):
+    return next_creator(**{**kwargs, "initial_value": torch.ones(kwargs["shape"])})
+
+
+def passing(next_creator, **kwargs):
+    return next_creator(**kwargs)
+
+
+def in_thread(function, *arguments):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+# Threads ------------------------------------------------------------------------------------------
+
+
+def test_another_thread_sees_nothing():
+    """A thread starts without the scopes of the thread that starts it."""
+    with marking("a"):
+        assert in_thread(path) == ""
+        layer = in_thread(nn.Linear, 2, 2)
+        assert path() == "a"
+    assert tc.spec_of(layer.weight) is None
+
+
+def test_threads_with_scopes_of_their_own_do_not_meet():
+    """Four threads that open and close scopes at the same time each see exactly their own."""
+    barrier, seen = threading.Barrier(4, timeout=10), {}
+
+    def work(word):
+        found = set()
+        for _ in range(100):
+            barrier.wait()
+            with marking(word):
+                found.add(path())
+                with marking("+"):
+                    found.add(path())
+        found.add(path())
+        seen[word] = found
+
+    threads = [threading.Thread(target=work, args=(word,)) for word in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {word: {word, f"{word}+", ""} for word in "abcd"}
+
+
+def test_threads_build_stock_modules_with_values_of_their_own():
+    """Values set by creators in several threads at once each stick in their own thread only."""
+    barrier = threading.Barrier(3, timeout=10)
+
+    def work(number):
+        def constant(next_creator, **kwargs):
+            return next_creator(**{**kwargs, "initial_value": torch.full(kwargs["shape"], number)})
+
+        built = []
+        for _ in range(20):
+            barrier.wait()
+            with tc.creator_scope(constant) if number else contextlib.nullcontext():
+                built.append(nn.Linear(3, 3).weight)
+        assert _get_current_dispatch_mode_stack() == []
+        return {number if bool((w == number).all()) else "drawn" for w in built}
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(work, [1.0, 2.0, 0.0])) == [{1.0}, {2.0}, {"drawn"}]
+
+
+def test_a_context_taken_along_brings_its_scopes():
+    """``contextvars.copy_context().run`` in a thread is the way to take the scopes along."""
+    with marking("a"):
+        context = contextvars.copy_context()
+    assert in_thread(context.run, path) == "a"
+    assert path() == ""
+
+
+def test_a_scope_opened_in_a_taken_context_stays_there():
+    """What a thread opens in the context it was given is not seen where the context came from."""
+
+    def work():
+        with marking("b"):
+            return path()
+
+    with marking("a"):
+        assert in_thread(contextvars.copy_context().run, work) == "ab"
+        assert path() == "a"
+
+
+def test_a_value_set_in_a_thread_by_an_inherited_scope_is_an_error():
+    """Such a value could not be kept from the module's own initialisation: said, not ignored."""
+    with tc.creator_scope(ones):
+        with pytest.raises(
+            _errors.ScopeError, match=r"set the value of Linear\.weight in a thread"
+        ):
+            in_thread(contextvars.copy_context().run, nn.Linear, 2, 2)
+        assert nn.Linear(2, 2).weight.sum().item() == 4
+
+
+def test_the_error_about_an_inherited_scope_gives_advice_that_works():
+    """With a scope opened inside the thread, the value sticks, whatever was inherited."""
+
+    def work():
+        with tc.creator_scope(ones):
+            built = nn.Linear(2, 2)
+        return built.weight.sum().item(), _get_current_dispatch_mode_stack()
+
+    with tc.creator_scope(passing):
+        assert in_thread(contextvars.copy_context().run, work) == (4, [])
+        assert nn.Linear(2, 2).weight.sum().item() != 4
+
+
+def test_names_are_unique_across_the_threads_that_inherit_a_scope():
+    """Threads that share an outermost scope share its names, whatever they open themselves."""
+
+    def work(_):
+        with tc.creator_scope(passing):
+            return [tc.spec_of(tc.variable(1.0, name="w")).name for _ in range(50)]
+
+    with tc.creator_scope(passing), ThreadPoolExecutor(4) as pool:
+        contexts = [contextvars.copy_context() for _ in range(4)]
+        given = pool.map(lambda context: context.run(work, None), contexts)
+    names = [name for names in given for name in names]
+    assert len(set(names)) == len(names) == 200
+
+
+# asyncio ------------------------------------------------------------------------------------------
+
+
+def test_a_task_inherits_the_scopes_it_was_started_in():
+    """A task sees the scopes that were open when it was created, not those opened later."""
+
+    async def main():
+        with marking("a"):
+            task = asyncio.create_task(reads())
+            with marking("b"):
+                return await task, path()
+
+    async def reads():
+        await asyncio.sleep(0)
+        return path()
+
+    assert asyncio.run(main()) == ("a", "ab")
+
+
+def test_a_scope_across_await_does_not_leak_into_other_tasks():
+    """While one task waits inside its scope, the others see nothing of it."""
+    opened, done = asyncio.Event(), asyncio.Event()
+
+    async def holds():
+        with marking("a"):
+            opened.set()
+            await done.wait()
+            return path()
+
+    async def looks():
+        await opened.wait()
+        seen = path()
+        done.set()
+        return seen
+
+    async def main():
+        return await asyncio.gather(holds(), looks())
+
+    assert asyncio.run(main()) == ["a", ""]
+
+
+def test_tasks_may_open_and_close_scopes_in_any_order():
+    """Scopes of two tasks that overlap without nesting close without an error, or a trace."""
+
+    async def task(word, delays):
+        seen = []
+        await asyncio.sleep(delays[0])
+        with marking(word):
+            seen.append(path())
+            await asyncio.sleep(delays[1])
+            seen.append(path())
+        return [*seen, path()]
+
+    async def main():
+        with marking("main."):
+            return await asyncio.gather(task("a", (0, 0.02)), task("b", (0.01, 0.02)))
+
+    assert asyncio.run(main()) == [["main.a", "main.a", "main."], ["main.b", "main.b", "main."]]
+
+
+def test_overlapping_tasks_keep_their_own_values():
+    """Two tasks that build modules in turns in one thread each get their own creators' values."""
+
+    async def build(number):
+        def constant(next_creator, **kwargs):
+            return next_creator(**{**kwargs, "initial_value": torch.full(kwargs["shape"], number)})
+
+        with tc.creator_scope(constant):
+            layers = []
+            for _ in range(3):
+                layers.append(nn.Linear(2, 2))
+                await asyncio.sleep(0)
+        layers.append(nn.Linear(2, 2))
+        return [bool((layer.weight == number).all()) for layer in layers]
+
+    async def main():
+        return await asyncio.gather(build(1.0), build(2.0))
+
+    assert asyncio.run(main()) == [[True, True, True, False]] * 2
+
+
+def test_a_function_sent_to_a_thread_brings_its_tasks_scopes():
+    """``asyncio.to_thread`` takes the context along, and a scope opened inside works there."""
+
+    def build():
+        with tc.creator_scope(ones):
+            return path(), nn.Linear(2, 2).weight.sum().item()
+
+    def ones(next_creator, **kwargs):
+        value = None if kwargs["shape"] is None else torch.ones(kwargs["shape"])
+        return next_creator(**{**kwargs, "initial_value": kwargs["initial_value"] or value})
+
+    def marks(next_creator, **kwargs):
+        stock = kwargs["name"] is not None
+        return next_creator(**kwargs if stock else {**kwargs, "name": "a"})
+
+    async def main():
+        with tc.creator_scope(marks):
+            return await asyncio.to_thread(path), await asyncio.to_thread(build)
+
+    assert asyncio.run(main()) == ("a", ("a", 4))
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["first value", "with others before"])
+def test_a_task_that_outlives_its_scope(before):
+    """Such a task still has the creators; a value that could not stick is an error, not a leak."""
+
+    async def late(gate):
+        await gate.wait()
+        with tc.creator_scope(passing):  # one of its own is as good as new
+            pass
+        return tc.spec_of(tc.variable(nn.init.zeros_, shape=(2,))).shape, nn.Linear(2, 2)
+
+    async def main():
+        gate = asyncio.Event()
+        with tc.creator_scope(ones):
+            if before:
+                assert nn.Linear(2, 2).weight.sum().item() == 4
+            task = asyncio.create_task(late(gate))
+            await asyncio.sleep(0)
+        gate.set()
+        await task
+
+    with pytest.raises(_errors.ScopeError, match="task that inherited its scope"):
+        asyncio.run(main())
+
+
+def test_a_cancelled_task_closes_its_scopes():
+    """Cancelling a task inside a scope closes it, and the values' mode with it."""
+
+    async def waits():
+        with tc.creator_scope(ones):
+            assert nn.Linear(2, 2).weight.sum().item() == 4
+            await asyncio.sleep(60)
+
+    async def main():
+        task = asyncio.create_task(waits())
+        await asyncio.sleep(0)
+        assert len(_get_current_dispatch_mode_stack()) == 1
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return _get_current_dispatch_mode_stack()
+
+    assert asyncio.run(main()) == []
+
+
+# Closing in another context, generators -----------------------------------------------------------
+
+
+def test_closing_in_a_context_that_never_opened_it_is_an_error():
+    """A scope cannot be closed from a thread that does not see it; its own thread still can."""
+    a = marking("a")
+    a.__enter__()
+    with pytest.raises(_errors.ScopeError, match="opened in another task"):
+        in_thread(a.__exit__, None, None, None)
+    assert path() == "a"
+    a.__exit__(None, None, None)
+
+
+def test_closing_in_a_copied_context_closes_there_only():
+    """Contexts are immutable snapshots: a copy may close the scope, the original keeps it."""
+    a = marking("a")
+    a.__enter__()
+    copied = contextvars.copy_context()
+    copied.run(a.__exit__, None, None, None)
+    assert (copied.run(path), path()) == ("", "a")
+    a.__exit__(None, None, None)
+
+
+def generator():
+    with marking("g"):
+        yield path()
+        yield path()
+
+
+def test_a_suspended_generator_keeps_its_scope_open():
+    """A generator shares its caller's context: what it holds open is seen until it is closed."""
+    suspended = generator()
+    assert path() == ""
+    assert next(suspended) == "g"
+    assert path() == "g"
+    suspended.close()
+    assert path() == ""
+
+
+def test_dropping_a_generator_closes_its_scope():
+    """The last reference gone, the scope is gone."""
+    suspended = generator()
+    next(suspended)
+    del suspended
+    gc.collect()
+    assert path() == ""
+
+
+def test_a_generator_run_in_a_context_of_its_own_keeps_its_scope_to_itself():
+    """Stepped through in a copied context, a generator's scope is not seen outside."""
+    context, suspended = contextvars.copy_context(), generator()
+    assert context.run(next, suspended) == "g"
+    assert path() == ""
+    context.run(suspended.close)
+
+
+def test_a_generator_closed_out_of_turn_says_so_and_is_gone():
+    """Closed while the caller has a scope open inside its own, the caller's scope remains."""
+    suspended = generator()
+    next(suspended)
+    with marking("a"):
+        assert path() == "ga"
+        with pytest.raises(_errors.ScopeError, match="proper nesting"):
+            suspended.close()
+        assert path() == "a"
+
+
+def test_an_async_generator_keeps_its_scope_in_its_task():
+    """A scope in an async generator is seen by the task that steps through it, and by no other."""
+
+    async def stream():
+        with marking("s"):
+            yield path()
+            yield path()
+
+    async def consumes():
+        return [(inside, path()) async for inside in stream()], path()
+
+    async def looks():
+        return path()
+
+    async def main():
+        return await asyncio.gather(consumes(), looks())
+
+    assert asyncio.run(main()) == [([("s", "s"), ("s", "s")], ""), ""]
