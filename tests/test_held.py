@@ -1,0 +1,192 @@
+"""Whether a module already holds a parameter is known without asking anybody."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import threading
+import time
+
+import pytest
+import torch
+from torch import nn
+
+import torchcreator as tc
+from torchcreator import _held, _modules
+from torchcreator._root import Root
+
+
+@pytest.fixture
+def names():
+    """What passes the scope that is open during a test."""
+    seen = []
+
+    def creator(next_creator, **kwargs):
+        seen.append(f"{type(kwargs['module']).__name__}.{kwargs['name']}")
+        return next_creator(**kwargs)
+
+    with tc.creator_scope(creator):
+        yield seen
+
+
+def test_the_floor_is_calibrated(names):
+    """The counts of fresh parameters were measured on this interpreter, in both ways there are."""
+    assert _modules._floor.keys() == {True, False}
+    assert all(count > 1 for count in _modules._floor.values())
+
+
+@pytest.fixture
+def walks(monkeypatch):
+    """Count the walks over live modules."""
+    counted = []
+    walk = _held._walk
+    monkeypatch.setattr(_held, "_walk", lambda: counted.append(1) or walk())
+    return counted
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Linear(2, 2),
+        lambda: nn.Conv2d(1, 1, 1),
+        lambda: nn.LayerNorm(2),
+        lambda: nn.MultiheadAttention(2, 1),
+        lambda: nn.TransformerEncoderLayer(2, 1, 2),
+    ],
+    ids=["Linear", "Conv2d", "LayerNorm", "MultiheadAttention", "TransformerEncoderLayer"],
+)
+def test_fresh_parameters_need_no_walk(names, walks, make):
+    """A parameter that its constructor makes and registers at once is known by its count alone."""
+    make()
+    assert names
+    assert walks == []
+
+
+def test_one_walk_serves_a_scope(names, walks):
+    """Modules that keep their parameters in a variable first cause one walk a scope."""
+    for _ in range(5):
+        nn.LSTM(2, 2)
+    assert len(names) == 20
+    assert len(walks) == 1
+    with tc.creator_scope(lambda n, **kwargs: n(**kwargs)):
+        nn.LSTM(2, 2)
+    assert len(walks) == 1
+
+
+def test_what_came_after_the_walk_is_known(names, walks):
+    """A parameter registered after the walk is held, under whatever name."""
+    nn.LSTM(1, 1)
+    names.clear()
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    second.weight = first.weight
+    second.register_parameter("other", first.bias)
+    assert names == ["Linear.weight", "Linear.bias"] * 2
+    assert len(walks) == 1
+
+
+def test_what_was_there_before_is_known(names, walks):
+    """A parameter of a module from before the scope is held."""
+    token = len(names)
+    before = _outside(lambda: nn.Linear(2, 2))
+    module = nn.Module()
+    module.w = before.weight
+    assert len(names) == token
+    assert len(walks) == 1
+
+
+def _outside(make):
+    """Make something in a thread, that is outside the scopes of this one."""
+    made = []
+    thread = threading.Thread(target=lambda: made.append(make()))
+    thread.start()
+    thread.join()
+    return made[0]
+
+
+def test_a_module_that_is_gone_holds_nothing(names):
+    """A parameter whose module is gone is free again, and so is one at the same address."""
+    parameter = nn.Parameter(torch.ones(2))
+    module = nn.Module()
+    module.w = parameter
+    del module
+    gc.collect()
+    other = nn.Module()
+    other.v = parameter
+    assert names == ["Module.w", "Module.v"]
+
+
+def test_a_deleted_parameter_is_free(names):
+    """A parameter that its module let go of is free."""
+    module = nn.Module()
+    module.w = nn.Parameter(torch.ones(2))
+    parameter = module.w
+    del module.w
+    module.v = parameter
+    assert names == ["Module.w", "Module.v"]
+
+
+@pytest.mark.parametrize("walked", [True, False])
+def test_copies_are_held(names, walked):
+    """A deep copy's parameters are held by the copy, whether the walk came before or after."""
+    original = nn.Linear(2, 2)
+    if walked:
+        nn.LSTM(1, 1)
+    copied = copy.deepcopy(original)
+    names.clear()
+    other = nn.Linear(2, 2, bias=False)
+    other.weight = copied.weight
+    assert names == ["Linear.weight"]
+    assert other.weight is copied.weight
+
+
+def test_a_loaded_parameter_is_held(names):
+    """A parameter that loading assigned after the walk is held by its module."""
+    layer = nn.Linear(2, 2)
+    nn.LSTM(1, 1)
+    layer.load_state_dict({"weight": torch.eye(2), "bias": torch.zeros(2)}, assign=True)
+    names.clear()
+    other = nn.Linear(2, 2, bias=False)
+    other.weight = layer.weight
+    assert names == ["Linear.weight"]
+
+
+def test_objects_that_lie_about_their_class_do_no_harm(names):
+    """The walk asks no object for its class, and reads nothing but modules' own dictionaries."""
+
+    class Proxy:
+        @property
+        def __class__(self):
+            raise LookupError("a proxy without its object")
+
+    class Bare(nn.Module):
+        def __init__(self):
+            pass  # no _parameters
+
+    proxies, bare = [Proxy()], Bare()
+    nn.LSTM(1, 1)
+    assert len(names) == 4
+    assert bare.__dict__ == {}
+    del proxies
+
+
+def test_the_walk_bears_other_threads():
+    """Other threads may make modules and register parameters while the walk goes on."""
+    stop = time.monotonic() + 0.5
+    growing = nn.Module()
+
+    def grow():
+        number = 0
+        while time.monotonic() < stop:
+            growing.register_parameter(f"p{number % 50}", nn.Parameter(torch.ones(1)))
+            number += 1
+            if number % 50 == 0:
+                growing._parameters.clear()
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    walks = 0
+    while thread.is_alive():
+        assert not _held.held(Root(), nn.Parameter(torch.ones(1)))
+        walks += 1
+    thread.join()
+    assert walks > 0
