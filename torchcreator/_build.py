@@ -80,6 +80,54 @@ def build(
     return model
 
 
+def defer(
+    factory: Callable[..., Model],
+    *args: Any,
+    device: Device | None = None,
+    seed: int | None = None,
+    **kwargs: Any,
+) -> Model:
+    """Construct a model without memory; `materialize` gives it its values later.
+
+    The model is on the meta device. It can be inspected, deep-copied and sharded (``fully_shard``,
+    ``distribute_module``, ``parallelize_module``), and takes its values, the same ones, at
+    `materialize`. Its default draws start from the default generator's state of now, which
+    deferring leaves as it is: two models deferred in a row without ``seed`` start alike.
+
+    Creators are not called before `materialize`. Inside another recorder or a ``FakeTensorMode``
+    the factory is simply called.
+
+    Args:
+        factory: Called as ``factory(*args, **kwargs)``; returns one module.
+        *args: Its arguments.
+        device: torch's default device while it runs: where the model will be.
+        seed: The seed of the streams, as in `build`.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        What the factory returned, on meta.
+
+    Raises:
+        VariableTypeError: The factory returned something else than one module.
+        BuildError: Something in the constructor cannot be recorded.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> model = tc.defer(nn.Linear, 4, 2, seed=0)
+        >>> model.weight.is_meta
+        True
+        >>> tc.materialize(model).weight.is_meta
+        False
+    """
+    if inside_another_recorder():
+        return factory(*args, **kwargs)
+    place, seed = checked_place(device, "defer()"), checked_seed(seed, "defer()")
+    model, recording, _ = record(factory, args, kwargs, device=place, seed=seed)
+    recording.attach(model)
+    return model
+
+
 def checked_place(device: Any, caller: str) -> torch.device | None:
     """Return the device to build on, or None for whatever the constructor chooses."""
     if device is None and torch.get_default_device().type == "meta":

@@ -41,11 +41,12 @@ class Draws(Protocol):
         """Learn that Python is about to see what these operations draw."""
         ...
 
-    def recorded(self, storages: Mapping[str, int]) -> None:
+    def recorded(self, parameters: Mapping[str, int], others: Mapping[str, int]) -> None:
         """End the recording: put the default generators back as they were found.
 
         Args:
-            storages: The storage that each parameter and buffer lives in, by full name.
+            parameters: The storage that each parameter lives in, by full name.
+            others: The same for buffers and attributes.
         """
         ...
 

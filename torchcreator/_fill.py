@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from torchcreator._building import under_way
 from torchcreator._create import create_parameters
 from torchcreator._default import default_creator
 from torchcreator._errors import BuildError
@@ -18,6 +19,7 @@ from torchcreator._scope import current_chain
 _WORTH_A_THREAD = 1 << 18  # bytes; below, handing the work over costs more than doing it
 
 
+@under_way
 def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
     """Make a recorded model real, in place.
 

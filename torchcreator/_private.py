@@ -228,20 +228,7 @@ def faked(mode: Any, tensor: torch.Tensor, device: Any) -> torch.Tensor:
         )
 
 
-def local_shard(
-    full: torch.Tensor, mesh: DeviceMesh, placements: Sequence[Placement]
-) -> torch.Tensor:
-    """Return this rank's part of a full tensor, as a view; nothing is communicated.
-
-    `distribute_tensor` knows no strided shards, which FSDP2 over tensor parallelism makes.
-    """
-    coordinate = mesh.get_coordinate()
-    if coordinate is None:
-        return full.new_empty(0)
-    for dimension, placement in enumerate(placements):
-        if isinstance(placement, Shard):
-            parts, _ = placement._split_tensor(
-                full, mesh.size(dimension), with_padding=False, contiguous=False
-            )
-            full = parts[coordinate[dimension]]
-    return full
+def split_factor(placement: object) -> int | None:
+    """Return the factor of a strided shard (FSDP2 over tensor parallelism), None for others."""
+    factor: int | None = getattr(placement, "split_factor", None)
+    return factor

@@ -56,6 +56,7 @@ class ProgramOrder:
         self._origins: dict[int, tuple[_Generator, int | torch.Tensor]] = {}
         self._after: dict[int, torch.Tensor] = {}
         self._scratch: torch.UntypedStorage | None = None
+        self._borrowed: torch.UntypedStorage | None = None
         self._of(torch.device("cpu"))
 
     def noted(self, number: int, device: torch.device, explicit: torch.Generator | None) -> None:
@@ -76,7 +77,7 @@ class ProgramOrder:
     def seen(self, numbers: Iterable[int]) -> None:
         """Do nothing: a draw has one value here, whoever sees it."""
 
-    def recorded(self, storages: Mapping[str, int]) -> None:
+    def recorded(self, parameters: Mapping[str, int], others: Mapping[str, int]) -> None:
         """Put the default generators back as they were found; names play no part."""
         for generator in self._generators.values():
             generator.last = generator.origin()
@@ -86,16 +87,12 @@ class ProgramOrder:
         """Run a draw in the state that it had, leaving the generator as it is."""
         if number in self._explicit:
             return self._explicit.run(number, func, args, kwargs)
-        generator, origin = self._origins[number]
-        state = self._state_at(origin)
-        now = generator.generator.get_state()
-        try:
-            generator.generator.set_state(state)
-            result = func(*args, **kwargs)
-            self._after[number] = generator.generator.get_state()
-        finally:
-            generator.generator.set_state(now)
-        return result
+        op = self._tape.ops[number]
+        if op.fills and op.whole:  # until it is filled it serves the draws before it as scratch
+            self._borrowed = args[0].untyped_storage()
+        self._state_at(self._origins[number][1])
+        self._borrowed = self._scratch = None
+        return self._draw(number, func, args, kwargs)
 
     def finish(self, *, unless_moved: bool = False) -> None:
         """Leave the generators where the plain constructor would have left them."""
@@ -129,13 +126,25 @@ class ProgramOrder:
         scratch = self._memory(op.args[0].storage) if op.fills else None
         args, kwargs = scratch_arguments(self._tape, number, self, scratch)
         with torch.no_grad(), _private.no_function_modes(), default_dtype(op.default_dtype):
-            self.run(number, op.func, args, kwargs)
+            self._draw(number, op.func, args, kwargs)
+
+    def _draw(self, number: int, func: Function, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        line, origin = self._origins[number]
+        generator, before = line.generator, line.generator.get_state()
+        try:
+            generator.set_state(self._state_at(origin))
+            result = func(*args, **kwargs)
+            self._after[number] = generator.get_state()
+        finally:
+            generator.set_state(before)
+        return result
 
     def _memory(self, storage: int) -> torch.UntypedStorage:
         """Return memory for a draw that nobody wants, the same again where it is large enough."""
         nbytes, device = self._tape.nbytes(storage), self._tape.device(storage)
-        memory = self._scratch
-        if memory is None or memory.nbytes() < nbytes or memory.device != device:
-            self._scratch = None  # let go of the old before the new is taken
-            memory = self._scratch = torch.UntypedStorage(nbytes, device=device)
-        return memory
+        for memory in (self._borrowed, self._scratch):
+            if memory is not None and memory.nbytes() >= nbytes and memory.device == device:
+                return memory
+        self._scratch = None  # let go of the old before the new is taken
+        self._scratch = torch.UntypedStorage(nbytes, device=device)
+        return self._scratch

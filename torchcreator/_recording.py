@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ from torchcreator._record import Recorder
 from torchcreator._streams import Streams
 from torchcreator._tape import Environment, Op, Ref, ReplayError, Tape, bytes_of
 
+DEFERRED = "_torchcreator_deferred"
+"""The key of a deferred model's ``__dict__`` that holds its recording."""
 Model = TypeVar("Model", bound=nn.Module)
 Objects = dict[int, list[tuple[torch.Tensor, Ref]]]
 
@@ -30,7 +33,8 @@ class Recording:
     Attributes:
         tape: What the constructor did.
         draws: Where its random numbers come from.
-        names: The full names of each storage's parameters; of its buffers, where it has none.
+        names: The full names of each storage's tensors, parameters first.
+        refs: What each of these names looks at.
         initialised: The storages that must not hold memory which nobody initialised.
     """
 
@@ -38,7 +42,9 @@ class Recording:
         self.tape = tape
         self.draws = draws
         self.names: dict[int, list[str]] = {}
+        self.refs: dict[str, Ref] = {}
         self.initialised: set[int] = set()
+        self.original: weakref.ref[nn.Module] | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Recording:
         return self  # copies of a deferred model get the same values
@@ -52,18 +58,27 @@ class Recording:
 
     def name(self, model: nn.Module, log: Log) -> None:
         """Learn which storage each parameter and buffer of the model lives in."""
-        storages: dict[str, int] = {}
+        parameters: dict[str, int] = {}
+        others: dict[str, int] = {}
         with _private.no_function_modes():
-            for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            for name, tensor in named_tensors(model):
                 if not _private.is_plain_meta(tensor) or not log.knows(tensor):
                     continue
                 storage = self.tape.find(tensor)
                 assert storage is not None  # Log.knows enters those that it did not know
                 if isinstance(tensor, nn.Parameter):
                     self.initialised.add(storage)
+                    parameters[name] = storage
+                else:
+                    others[name] = storage
+                self.refs[name] = self.tape.ref(tensor)
                 self.names.setdefault(storage, []).append(name)
-                storages[name] = storage
-        self.draws.recorded(storages)
+        self.draws.recorded(parameters, others)
+
+    def attach(self, model: nn.Module) -> None:
+        """Leave the recording with a deferred model, whose copies take it along."""
+        model.__dict__[DEFERRED] = self
+        self.original = weakref.ref(model)
 
     def storage_of(self, tensor: torch.Tensor) -> int | None:
         """Return the storage that a tensor looks at, or None if it is not a recorded one."""
@@ -129,6 +144,16 @@ class Recording:
         )
 
 
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield every parameter, buffer and plain tensor attribute of a model by each full name."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+    for prefix, module in model.named_modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, torch.Tensor):
+                yield f"{prefix}.{name}".lstrip("."), value
+
+
 def share(
     recording: Recording, tensors: list[tuple[torch.Tensor, Ref]], memory: torch.UntypedStorage
 ) -> None:
@@ -170,7 +195,7 @@ def record(
             recording.name(model, log)
             objects = recorded_tensors(tape, births.objects())
     except BaseException:
-        draws.recorded({})
+        draws.recorded({}, {})
         raise
     return model, recording, objects
 

@@ -65,14 +65,15 @@ class Streams:
         for number in numbers:
             self._assign(number, "seen", number)
 
-    def recorded(self, storages: Mapping[str, int]) -> None:
+    def recorded(self, parameters: Mapping[str, int], others: Mapping[str, int]) -> None:
         """Give each draw the name of the first parameter that depends on it."""
         for device, state in self._found.items():  # the constructor may have seeded them
             default_generator(device).set_state(state)
-        for name in sorted(storages):
-            draws = [n for n in self._tape.slice([storages[name]]) if self._tape.ops[n].draws]
-            for position, number in enumerate(draws):
-                self._assign(number, name, position)
+        for storages in (parameters, others):
+            for name in sorted(storages):
+                numbers = self._tape.slice([storages[name]])
+                for position, number in enumerate(n for n in numbers if self._tape.ops[n].draws):
+                    self._assign(number, name, position)
 
     def run(self, number: int, func: Function, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run a draw in its own stream."""

@@ -205,6 +205,10 @@ class Tape:
         tensor.set_(storage, ref.offset, ref.size, ref.stride)
         return _private.lazy_view(tensor, conj=ref.conj, neg=ref.neg)
 
+    def meta(self, ref: Ref) -> torch.Tensor:
+        """Return a meta tensor that looks at a storage of the tape as ``ref`` describes."""
+        return self.view(ref, {ref.storage: self._storages[ref.storage].meta})
+
     def arguments(self, number: int, environment: Environment) -> tuple[list[Any], dict[str, Any]]:
         """Return an operation's arguments with real tensors in place of the snapshots."""
         op = self.ops[number]
