@@ -176,14 +176,14 @@ def _sum(
     buffer: torch.Tensor, world: World, wire: torch.dtype | None
 ) -> torch.futures.Future[torch.Tensor]:
     """Start the sum of a bucket over all ranks, in a narrower dtype if one is asked for."""
-    narrow = narrower(wire, buffer.dtype)
-    sent = buffer.to(wire) if narrow else buffer
-    future: torch.futures.Future[list[torch.Tensor]] = dist.all_reduce(
-        sent, group=world.group, async_op=True
-    ).get_future()
-    if narrow:
-        return future.then(lambda done: buffer.copy_(done.value()[0]))
-    return future.then(lambda done: done.value()[0])
+    sent = buffer.to(wire) if narrower(wire, buffer.dtype) else buffer
+    work = dist.all_reduce(sent, group=world.group, async_op=True)
+
+    def received(done: torch.futures.Future[object]) -> torch.Tensor:
+        done.value()  # raises what went wrong
+        return buffer if sent is buffer else buffer.copy_(sent)
+
+    return work.get_future().then(received)  # type: ignore[no-any-return]
 
 
 def install(
