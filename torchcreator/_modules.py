@@ -202,7 +202,7 @@ def _through(link: Link, target: _StockTarget) -> Any:
             module=target.module,
         )
     except RecursionError as error:
-        raise explained(error, _through, target.name) from None
+        raise explained(error, _through, link.module_chain, target.name) from None
     finally:
         _target.reset(token)
 

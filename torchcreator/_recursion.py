@@ -12,33 +12,41 @@ _ENOUGH = 8
 """Nested calls of the chain in one traceback that nobody makes on purpose."""
 
 
-def explained(error: RecursionError, entry: Callable[..., Any], name: str | None) -> RecursionError:
+def explained(
+    error: RecursionError, entry: Callable[..., Any], chain: Callable[..., Any], name: str | None
+) -> RecursionError:
     """Return the error to raise for ``error``: itself, unless the chain called itself for ever.
 
     Args:
         error: What Python raised.
         entry: The function through which the chain is entered.
+        chain: A link of the chain: it calls a creator, which its variable ``creator`` holds.
         name: The variable's name.
     """
     if isinstance(error, CreatorRecursionError):
         return error
-    callers = _callers(error.__traceback__, entry.__code__)
-    if len(callers) < _ENOUGH:
+    link: CodeType = chain.__code__
+    creators = _creators(error.__traceback__, entry.__code__, link)
+    if len(creators) < _ENOUGH:
         return error
+    called = getattr(creators[-1], "__qualname__", repr(creators[-1]))
     return CreatorRecursionError(
-        f"Creator {callers[-1]} made variables for ever, the last one {name or 'Variable'!r}.",
+        f"Creator {called} made variables for ever, the last one {name or 'Variable'!r}.",
         "variable() and a module's constructor inside a creator run the whole chain again, "
         "this creator included.",
         "End the creator with: return next_creator(**kwargs)",
     )
 
 
-def _callers(traceback: TracebackType | None, entry: CodeType) -> list[str]:
-    """Return the function outside ``entry`` for each time that ``entry`` was called."""
-    callers: list[str] = []
+def _creators(traceback: TracebackType | None, entry: CodeType, link: CodeType) -> list[Any]:
+    """Return the creator that was running each time that ``entry`` was called inside one."""
+    running: Any = None
+    found = []
     while traceback is not None:
         frame = traceback.tb_frame
-        if frame.f_code is entry and frame.f_back is not None:
-            callers.append(frame.f_back.f_code.co_name)
+        if frame.f_code is link:
+            running = frame.f_locals["creator"]
+        elif frame.f_code is entry and running is not None:
+            found.append(running)
         traceback = traceback.tb_next
-    return callers
+    return found

@@ -129,4 +129,4 @@ def variable(
             module=module,
         )
     except RecursionError as error:
-        raise explained(error, variable, name) from None
+        raise explained(error, variable, link.chain, name) from None
