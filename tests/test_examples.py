@@ -13,6 +13,22 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 EXPECTED = {
+    "constraint_gallery.py": """
+        none               loss 0.00  smallest -2.12  largest σ 5.49
+        NonNeg             loss 0.44  smallest  0.00  largest σ 4.70
+        Clip               loss 0.49  smallest -0.50  largest σ 2.06
+        MaxNorm            loss 0.58  smallest -0.48  largest σ 1.67
+        UnitNorm           loss 0.58  smallest -0.48  largest σ 1.67
+        MinMaxNorm         loss 0.58  smallest -0.48  largest σ 1.67
+        Simplex            loss 0.85  smallest  0.00  largest σ 1.25
+        Sparse             loss 0.45  smallest -2.12  largest σ 3.95
+        Masked             loss 0.45  smallest -1.70  largest σ 4.91
+        Orthogonal         loss 0.67  smallest -0.56  largest σ 1.00
+        SpectralNorm       loss 0.69  smallest -0.55  largest σ 1.00
+        Symmetric          loss 0.59  smallest -1.38  largest σ 3.59
+        PositiveDefinite   loss 0.79  smallest -1.25  largest σ 3.98
+        NonNeg & UnitNorm  loss 0.73  smallest  0.00  largest σ 2.06
+        """,
     "swap_parameters.py": """
         embed.weight         (100, 16)  torch.bfloat16  frozen
         read.weight_ih_l0    (48, 16)   torch.bfloat16  trained
