@@ -18,6 +18,8 @@ KINDS = {
     _errors.ScopeError: RuntimeError,
     _errors.ConstraintError: RuntimeError,
     _errors.BuildError: RuntimeError,
+    _errors.CheckpointError: RuntimeError,
+    _errors.ForbiddenError: RuntimeError,
     _errors.DistributedError: RuntimeError,
     _errors.MissingExtraError: ImportError,
 }

@@ -26,6 +26,7 @@ NAMES = {
     "creator_scope",
     "default_creator",
     "named_specs",
+    "param_groups",
     "read_value",
     "spec_of",
     "variable",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torchcreator._api import creator_scope as creator_scope
     from torchcreator._api import default_creator as default_creator
     from torchcreator._api import named_specs as named_specs
+    from torchcreator._api import param_groups as param_groups
     from torchcreator._api import read_value as read_value
     from torchcreator._api import spec_of as spec_of
     from torchcreator._api import variable as variable
@@ -55,6 +56,7 @@ __all__ = [
     "default_creator",
     "distributed",
     "named_specs",
+    "param_groups",
     "read_value",
     "spec_of",
     "variable",

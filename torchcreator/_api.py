@@ -15,6 +15,7 @@ from torchcreator._scope import creator_scope
 from torchcreator._spec import VariableSpec, named_specs, spec_of
 from torchcreator._types import Constraint, Creator, NextCreator, VariableKwargs
 from torchcreator._variable import variable
+from torchcreator.creators._param_groups import param_groups
 from torchcreator.optim import apply_constraints
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "creator_scope",
     "default_creator",
     "named_specs",
+    "param_groups",
     "read_value",
     "spec_of",
     "variable",

@@ -21,6 +21,8 @@ class TorchCreatorError(Exception):
         ├── ScopeError (RuntimeError)            a scope was entered or closed out of turn
         ├── ConstraintError (RuntimeError)       a projection gave no usable result
         ├── BuildError (RuntimeError)            a construction could not be recorded or replayed
+        ├── CheckpointError (RuntimeError)       a checkpoint is damaged, or does not fit the model
+        ├── ForbiddenError (RuntimeError)        a variable was made where none may be
         ├── DistributedError (RuntimeError)      ranks disagree, or a host cannot do what was asked
         └── MissingExtraError (ImportError)      an optional dependency is not installed
 
@@ -73,6 +75,14 @@ class ConstraintError(TorchCreatorError, RuntimeError):
 
 class BuildError(TorchCreatorError, RuntimeError):
     """A construction could not be recorded or replayed."""
+
+
+class CheckpointError(TorchCreatorError, RuntimeError):
+    """A checkpoint is damaged, or does not fit the model."""
+
+
+class ForbiddenError(TorchCreatorError, RuntimeError):
+    """A variable was made where none may be."""
 
 
 class DistributedError(TorchCreatorError, RuntimeError):

@@ -13,12 +13,13 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from torchcreator._building import building
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._root import current
-from torchcreator._spec import OWN, Declaration
-from torchcreator._target import target
+from torchcreator._spec import Declaration
 from torchcreator._types import Constraint, VariableKwargs
 from torchcreator.creators._full_names import full_names
+from torchcreator.creators._made import declaration_of_new
 
 _COMPARED = ("dtype", "device", "trainable", "constraint", "synchronization", "aggregation")
 _DEFAULTS = (None, VariableSynchronization.AUTO, VariableAggregation.NONE)
@@ -101,13 +102,12 @@ class Ledger:
             parameter: What came out.
             given: The keywords that went in.
         """
-        declaration = _declaration(parameter)
+        declaration = declaration_of_new(parameter)
         entry = _entry(len(self._entries), parameter, declaration, given)
-        waiting = target.get()
-        known = waiting is not None and "." in waiting.name  # a build says full names
-        owner = given.get("module")
         self._entries.append(entry)
-        self._places.append(None if known else _Place(owner, given.get("name"), declaration))
+        known = building.get() is not None
+        place = None if known else _Place(given.get("module"), given.get("name"), declaration)
+        self._places.append(place)
 
     @property
     def entries(self) -> list[Entry]:
@@ -189,15 +189,6 @@ class _Place:
 
 def _nobody() -> None:
     return None
-
-
-def _declaration(parameter: nn.Parameter) -> Declaration | None:
-    """Return what a parameter that was just made is declared as."""
-    waiting = target.get()
-    if waiting is not None and waiting.made is parameter:
-        return waiting.declaration
-    own: Declaration | None = parameter.__dict__.get(OWN)
-    return own
 
 
 def _entry(

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from typing import Any, Protocol
+
 from torch import nn
 from typing_extensions import Unpack
 
+from torchcreator._building import Building, building
+from torchcreator._errors import ForbiddenError, MissingExtraError
 from torchcreator._types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._ledger import Ledger
 from torchcreator.creators._named import named
@@ -35,3 +41,137 @@ def record(ledger: Ledger) -> Creator:
         return made
 
     return creator
+
+
+def forbid(reason: str = "") -> Creator:
+    """Refuse to make any variable: for code that only uses those there are.
+
+    Args:
+        reason: Why none may be made here, for the error.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> with tc.creator_scope(tc.creators.forbid("The evaluation makes no parameters.")):
+        ...     try:
+        ...         tc.variable(0.0, name="bias")
+        ...     except RuntimeError as error:
+        ...         print(error)
+        Variable 'bias' was about to be made inside forbid().
+        The evaluation makes no parameters.
+        Make it before the scope is opened, or let it pass: where(forbid(), when=...).
+    """
+
+    @named("forbid()")
+    def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
+        owner = kwargs.get("module")
+        name = kwargs.get("name") or "Variable"
+        raise ForbiddenError(
+            f"Variable {name!r}{'' if owner is None else f' of {type(owner).__name__}'} was about "
+            "to be made inside forbid().",
+            reason or "This code may only use the variables that there are.",
+            "Make it before the scope is opened, or let it pass: where(forbid(), when=...).",
+        )
+
+    return creator
+
+
+class _Bar(Protocol):
+    def advance(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def progress(title: str = "parameters") -> Creator:
+    """Show a bar that moves with each variable; silent where standard error is no terminal.
+
+    Under `build` it knows how many there are to come; in a plain scope it counts.
+
+    Args:
+        title: What stands before the bar.
+
+    Raises:
+        MissingExtraError: There is a terminal, and neither rich nor tqdm is installed.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> with tc.creator_scope(tc.creators.progress()):
+        ...     layer = nn.Linear(2, 3)
+    """
+    bars: dict[Building | None, _Bar] = {}
+    make_bar = _bar_maker() if sys.stderr.isatty() else None
+
+    @named("progress()")
+    def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
+        made = next_creator(**kwargs)
+        if make_bar is not None:
+            this = building.get()
+            if this not in bars and this is None:
+                bars[this] = _CountLine(title)
+            elif this not in bars and this is not None:
+                bars[this] = make_bar(title, sum(1 for _ in this.model.parameters()))
+                this.cleanup.callback(lambda: bars.pop(this).close())
+            bars[this].advance()
+        return made
+
+    return creator
+
+
+def _bar_maker() -> Any:
+    for package, maker in (("rich.progress", _RichBar), ("tqdm", _TqdmBar)):
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            continue
+        return maker
+    raise MissingExtraError(
+        "progress() found neither rich nor tqdm.",
+        "One of them draws its bar.",
+        "Install one: pip install rich",
+    )
+
+
+class _CountLine:
+    """A number that counts up in its place: nobody says when a plain scope is at its last one."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._count = 0
+
+    def advance(self) -> None:
+        self._count += 1
+        sys.stderr.write(f"\r{self._title}: {self._count}")
+
+    def close(self) -> None:
+        sys.stderr.write("\n")
+
+
+class _RichBar:
+    """A bar drawn by rich."""
+
+    def __init__(self, title: str, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self._bar = Progress(console=Console(stderr=True))
+        self._task = self._bar.add_task(title, total=total)
+        self._bar.start()
+
+    def advance(self) -> None:
+        self._bar.advance(self._task)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+class _TqdmBar:
+    """A bar drawn by tqdm."""
+
+    def __init__(self, title: str, total: int) -> None:
+        self._bar: Any = importlib.import_module("tqdm").tqdm(desc=title, total=total)
+
+    def advance(self) -> None:
+        self._bar.update()
+
+    def close(self) -> None:
+        self._bar.close()

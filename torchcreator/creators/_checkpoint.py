@@ -1,0 +1,257 @@
+"""The creator that takes initial values out of checkpoint files."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+from typing_extensions import Unpack
+
+from torchcreator._building import Building, building
+from torchcreator._errors import CheckpointError, VariableTypeError, did_you_mean
+from torchcreator._types import Creator, NextCreator, VariableKwargs
+from torchcreator.creators._named import named
+from torchcreator.creators._tensor_files import Stored, open_files
+
+Renaming: TypeAlias = Callable[[str], str] | Mapping[str, str] | None
+
+
+def from_checkpoint(
+    path: str | Path | Sequence[str | Path],
+    *,
+    rename: Renaming = None,
+    strict: bool = True,
+    copy: bool = False,
+) -> Creator:
+    """Begin with the values of a checkpoint, found by name.
+
+    Under `build`, names are full, persistent buffers are read too, and what is missing,
+    unexpected or of another shape or dtype is one error at the end that lists all of it. In a
+    plain scope a module's parameters are known by local names only: that serves for one module,
+    with ``rename``; a name that is asked for twice is refused. A tied parameter takes its value
+    from any of its names.
+
+    On the CPU, parameters are the file's pages, mapped into memory, so that loading costs neither
+    time nor memory; the pages are private, and copied where they are written to. Do not change
+    the file while they live: overwriting it in place changes parameters, and truncating it kills
+    the process. ``copy=True`` reads the values into memory of their own.
+
+    Args:
+        path: A ``.safetensors`` file, an index of shards, a directory in transformers' layout, a
+            list of those; or a file of `torch.save`, read with ``weights_only=True`` and in no
+            other way.
+        rename: A variable's name to its name in the files: a function, or a mapping of those that
+            differ.
+        strict: Whether every variable has to be in the files, and everything in them has to be
+            used. Shapes and dtypes have to fit in any case.
+        copy: Whether to copy values out of the files.
+
+    Raises:
+        CheckpointError: A file is missing or damaged, which is found out here, before any
+            parameter is made; or, as variables are made, names, shapes or dtypes do not fit.
+
+    Example:
+        >>> import tempfile, torch
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> path = tempfile.mktemp(suffix=".pt")
+        >>> torch.save({"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, path)
+        >>> with tc.creator_scope(tc.creators.from_checkpoint(path)):
+        ...     layer = nn.Linear(2, 1)
+        >>> layer.weight.tolist()
+        [[1.0, 1.0]]
+    """
+    checkpoint = _Checkpoint(open_files(path), _renaming(rename), strict, copy)
+    loads: weakref.WeakKeyDictionary[Building, _Load] = weakref.WeakKeyDictionary()
+    plain = _PlainLoad(checkpoint)
+
+    @named(f"from_checkpoint({str(path)!r})")
+    def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
+        this = building.get()
+        if this is None:
+            return plain.create(next_creator, kwargs)
+        if this not in loads:
+            loads[this] = _Load(checkpoint, this)
+        return loads[this].create(next_creator, kwargs)
+
+    return creator
+
+
+class _Checkpoint:
+    """The tensors of some files, and what they are to be used for."""
+
+    def __init__(
+        self, stored: dict[str, Stored], renamed: Callable[[str], str], strict: bool, copy: bool
+    ) -> None:
+        self.stored = stored
+        self.renamed = renamed
+        self.strict = strict
+        self._copy = copy
+
+    def find(self, names: Sequence[str]) -> list[str]:
+        """Return the names in the files of what is called ``names`` here."""
+        return [name for name in map(self.renamed, names) if name in self.stored]
+
+    def value(self, name: str) -> torch.Tensor:
+        """Return a tensor of the files."""
+        value = self.stored[name].load()
+        return value.clone() if self._copy else value
+
+    def misfit(
+        self, name: str, shape: Sequence[int] | None, dtype: torch.dtype | None
+    ) -> str | None:
+        """Return in what a tensor of the files differs from what is wanted."""
+        stored = self.stored[name]
+        if shape is not None and tuple(stored.shape) != tuple(shape):
+            return f"shape {tuple(shape)}, in the file {tuple(stored.shape)}"
+        if dtype is not None and stored.dtype != dtype:
+            return f"dtype {dtype}, in the file {stored.dtype}"
+        return None
+
+
+class _Load:
+    """One build that takes its values from a checkpoint."""
+
+    def __init__(self, checkpoint: _Checkpoint, this: Building) -> None:
+        self._checkpoint = checkpoint
+        self._model = weakref.ref(this.model)
+        self._used: set[str] = set()
+        self._owners: set[int] = set()
+        self._asked = 0
+        self._missing: list[str] = []
+        self._misfits: list[str] = []
+        this.at_end.append(self.finish)
+
+    def create(self, next_creator: NextCreator, kwargs: VariableKwargs) -> nn.Parameter:
+        """Make one variable with its value from the files; keep a problem for the end."""
+        names = _names(kwargs)
+        found = self._checkpoint.find(names)
+        self._used.update(found)
+        self._owners.add(id(kwargs.get("module")))
+        self._asked += 1
+        if not found and self._checkpoint.strict:
+            self._missing.append(names[0])
+        elif found:
+            problem = self._checkpoint.misfit(found[0], kwargs.get("shape"), kwargs.get("dtype"))
+            if problem is not None:
+                self._misfits.append(f"{names[0]}: {problem}")
+            else:
+                kwargs["initial_value"] = lambda: self._checkpoint.value(found[0])
+        if self._missing or self._misfits:
+            kwargs["device"] = "meta"  # this will be an error: spend nothing on what follows
+        return next_creator(**kwargs)
+
+    def finish(self) -> None:
+        """Read the buffers, and raise if anything did not fit."""
+        model = self._model()
+        assert model is not None  # the build that calls this holds it
+        buffers = list(self._buffers(model))
+        for name, buffer in buffers:
+            for found in self._checkpoint.find([name]):
+                problem = self._checkpoint.misfit(found, buffer.shape, buffer.dtype)
+                if problem is not None:
+                    self._misfits.append(f"{name}: {problem}")
+        unexpected = sorted(set(self._checkpoint.stored) - self._used)
+        problems = {
+            "missing in the files": self._missing,
+            "not fitting": self._misfits,
+            "unexpected in the files": unexpected if self._checkpoint.strict else [],
+        }
+        if any(problems.values()):
+            raise _unfit(problems, self._checkpoint)
+        for name, buffer in buffers:
+            for found in self._checkpoint.find([name]):
+                with torch.no_grad():
+                    buffer.copy_(self._checkpoint.value(found))
+
+    def _buffers(self, model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the persistent buffers that are in the files; those that should be are missing."""
+        state = model.state_dict(keep_vars=True)
+        complete = self._asked == sum(1 for _ in model.parameters())
+        for path, module in model.named_modules(remove_duplicate=False):
+            for local, buffer in module.named_buffers(recurse=False):
+                name = f"{path}.{local}".lstrip(".")
+                persistent = state.get(name) is buffer
+                if not persistent:
+                    continue
+                found = self._checkpoint.find([name])
+                self._used.update(found)
+                if found:
+                    yield name, buffer
+                elif self._checkpoint.strict and (complete or id(module) in self._owners):
+                    self._missing.append(name)
+
+
+class _PlainLoad:
+    """A plain scope, where a module's parameters are known by local names."""
+
+    def __init__(self, checkpoint: _Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._used: set[str] = set()
+
+    def create(self, next_creator: NextCreator, kwargs: VariableKwargs) -> nn.Parameter:
+        """Make one variable with its value from the files, or raise at once."""
+        name = kwargs.get("name") or "Variable"
+        found = self._checkpoint.find([name])
+        if not found:
+            if self._checkpoint.strict:
+                raise _unfit({"missing in the files": [name]}, self._checkpoint, plain=True)
+            return next_creator(**kwargs)
+        problem = self._checkpoint.misfit(found[0], kwargs.get("shape"), kwargs.get("dtype"))
+        if problem is not None:
+            misfits = [f"{name}: {problem}"]
+            raise _unfit({"not fitting": misfits}, self._checkpoint, plain=True)
+        if found[0] in self._used:
+            raise CheckpointError(
+                f"from_checkpoint() was asked for {found[0]!r} twice in a plain scope.",
+                "Parameters of different modules have the same local name there.",
+                "Construct the model with build(), which knows full names.",
+            )
+        self._used.add(found[0])
+        kwargs["initial_value"] = lambda: self._checkpoint.value(found[0])
+        return next_creator(**kwargs)
+
+
+def _names(kwargs: VariableKwargs) -> tuple[str, ...]:
+    tied: tuple[str, ...] = (kwargs.get("tags") or {}).get("names", ())
+    return tied or (kwargs.get("name") or "Variable",)
+
+
+def _renaming(rename: Any) -> Callable[[str], str]:
+    if rename is None:
+        return lambda name: name
+    if isinstance(rename, Mapping):
+        return lambda name: rename.get(name, name)
+    if callable(rename):
+        return rename  # type: ignore[no-any-return]
+    raise VariableTypeError(
+        f"from_checkpoint got rename={rename!r}.",
+        "It turns a variable's name into its name in the files.",
+        "Pass a function or a mapping, rename=lambda name: f'model.{name}', say.",
+    )
+
+
+def _unfit(
+    problems: dict[str, list[str]], checkpoint: _Checkpoint, *, plain: bool = False
+) -> CheckpointError:
+    lines = ["The checkpoint and the model do not fit."]
+    for title, rows in problems.items():
+        if rows:
+            lines.append(f"  {title} ({len(rows)}):")
+            lines += (f"    {row}" for row in rows)
+    missing = problems.get("missing in the files", [])
+    hint = did_you_mean(missing[0], checkpoint.stored) if missing else ""
+    why = "Every variable takes its value from the tensor of its name, shape and dtype."
+    if plain:
+        why = "In a plain scope a module's parameters are known by their local names."
+    return CheckpointError(
+        "\n".join(lines),
+        why + (f" {missing[0]!r}{hint}" if hint else ""),
+        ("Construct the model with build(); or " if plain else "Pass ")
+        + "rename= for other names, strict=False to take what is there; a creator inside this "
+        "one that casts, cast(dtype), for another dtype.",
+    )

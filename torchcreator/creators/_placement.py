@@ -1,0 +1,177 @@
+"""Creators that decide where a parameter is, and in what dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from typing_extensions import Unpack
+
+from torchcreator import _private
+from torchcreator._errors import VariableTypeError
+from torchcreator._types import Creator, Device, NextCreator, VariableKwargs
+from torchcreator._values import InPlace
+from torchcreator.creators._made import replaced, replacement_of
+from torchcreator.creators._named import named
+
+if TYPE_CHECKING:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+
+def on(device: Device) -> Creator:
+    """Make every variable on a device.
+
+    Args:
+        device: A `torch.device`, or what makes one.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> with tc.creator_scope(tc.creators.on("cpu")):
+        ...     layer = nn.Linear(2, 3, device="meta")
+        >>> layer.weight.device
+        device(type='cpu')
+    """
+
+    @named(f"on({str(device)!r})")
+    def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
+        kwargs["device"] = device
+        return next_creator(**kwargs)
+
+    return creator
+
+
+def cast(dtype: torch.dtype) -> Creator:
+    """Make every floating variable in a dtype; integer, bool and complex ones stay as they are.
+
+    Stock modules initialise themselves in that dtype, as ``nn.Linear(..., dtype=dtype)`` does;
+    values that are given, and those that `build` replays, are converted.
+
+    Args:
+        dtype: A floating dtype.
+
+    Example:
+        >>> import torch
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> with tc.creator_scope(tc.creators.cast(torch.bfloat16)):
+        ...     layer = nn.Linear(2, 3)
+        ...     steps = tc.variable(0, name="steps")
+        >>> layer.weight.dtype, steps.dtype
+        (torch.bfloat16, torch.int64)
+    """
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise VariableTypeError(
+            f"cast got {dtype!r}.",
+            "It converts floating variables to another floating dtype.",
+            "Pass one of torch's, cast(torch.bfloat16), say.",
+        )
+
+    @named(f"cast({dtype})")
+    def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
+        value, declared = kwargs.get("initial_value"), kwargs.get("dtype")
+        if declared is None and (isinstance(value, InPlace) or not callable(value)):
+            declared = _dtype_of(value)
+        if declared is None or declared.is_floating_point:
+            kwargs["initial_value"] = _converted(value, dtype) if declared != dtype else value
+            kwargs["dtype"] = declared and dtype
+        return next_creator(**kwargs)
+
+    return creator
+
+
+def _dtype_of(value: Any) -> torch.dtype:
+    """Return the dtype that a variable of this value would have."""
+    if value is None or callable(value):
+        return torch.get_default_dtype()
+    try:
+        return torch.as_tensor(value).dtype
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        return torch.get_default_dtype()  # the default creator says what is wrong with it
+
+
+def _converted(value: Any, dtype: torch.dtype) -> Any:
+    """Return a value in another dtype; a callable stays one, and what it returns is converted."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to(dtype) if value.is_floating_point() else value
+    if callable(value) and not isinstance(value, InPlace):  # which makes it in the final dtype
+        return lambda: _converted(value(), dtype)
+    return value
+
+
+def meta() -> Creator:
+    """Make every variable on the meta device: its shape and dtype, and no value.
+
+    Initial values that are callables make nothing either.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> with tc.creator_scope(tc.creators.meta()):
+        ...     layer = nn.Linear(2, 3)
+        >>> layer.weight.device
+        device(type='meta')
+    """
+
+    @named("meta()")
+    def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
+        return next_creator(**_on_meta(kwargs))
+
+    return creator
+
+
+def fake(mode: FakeTensorMode | None = None) -> Creator:
+    """Make every variable a fake tensor: it has a device, and no memory.
+
+    Operations on it give fake results of the right shape, dtype and device, so a model far larger
+    than this machine can be made, and its forward traced. The device may be one that is not there.
+
+    Args:
+        mode: The mode that the fake tensors belong to; default: a new one, which lets real inputs
+            and buffers take part.
+
+    Example:
+        >>> import torch
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> with tc.creator_scope(tc.creators.fake()):
+        ...     layer = nn.Linear(50_000, 40_000)
+        >>> layer(torch.ones(2, 50_000)).shape
+        torch.Size([2, 40000])
+    """
+    mode = _private.fake_mode() if mode is None else mode
+
+    @named("fake()")
+    def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
+        device = kwargs.get("device")
+        value = kwargs.get("initial_value")
+        if device is None:
+            own = value.device if isinstance(value, torch.Tensor) else None
+            device = own or torch.get_default_device()
+        made = next_creator(**_on_meta(kwargs))
+        if is_lazy(made) or _private.is_fake(made):
+            return made
+        if made.device.type != "meta":  # a creator further out put it elsewhere
+            device = made.device
+        return replacement_of(made) or replaced(made, _private.faked(mode, made, device))
+
+    return creator
+
+
+def _on_meta(kwargs: VariableKwargs) -> VariableKwargs:
+    value: Any = kwargs.get("initial_value")
+    kwargs["device"] = "meta"
+    if callable(value) and not isinstance(value, torch.Tensor):
+        kwargs["initial_value"] = _called_on_meta(value)
+    return kwargs
+
+
+def _called_on_meta(value: Callable[[], Any]) -> Callable[[], Any]:
+    def on_meta() -> Any:
+        with torch.device("meta"):
+            return value()
+
+    return on_meta

@@ -1,0 +1,146 @@
+"""Creators for several ranks: a shard on each, or the same value on all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parameter import is_lazy
+from typing_extensions import Unpack
+
+from torchcreator._building import building
+from torchcreator._collectives import World, is_sharded
+from torchcreator._enums import VariableSynchronization
+from torchcreator._errors import DistributedError, VariableValueError
+from torchcreator._types import Creator, NextCreator, VariableKwargs
+from torchcreator.creators._made import is_valued, replaced, replacement_of
+from torchcreator.creators._named import named
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor import Placement
+
+
+def sharded(mesh: DeviceMesh, placements: Sequence[Placement]) -> Creator:
+    """Make every variable a `DTensor` parameter, of which each rank keeps its shard.
+
+    A whole parameter is made at a time, on every rank, and must be equal there: `build` on all
+    ranks with the same ``seed``, or from the same state of the generator. Nothing is communicated.
+    A stock module in a plain scope has no value yet that could be split, and is refused.
+
+    Args:
+        mesh: The ranks.
+        placements: How each dimension of the mesh splits a parameter, as for `distribute_tensor`.
+
+    Raises:
+        VariableValueError: A stock module in a plain scope will initialise the parameter itself.
+
+    Example:
+        >>> import torch
+        >>> import torch.distributed as dist
+        >>> from torch.distributed.device_mesh import init_device_mesh
+        >>> from torch.distributed.tensor import Shard
+        >>> import torchcreator as tc
+        >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        >>> mesh = init_device_mesh("cpu", (1,))
+        >>> with tc.creator_scope(tc.creators.sharded(mesh, [Shard(0)])):
+        ...     table = tc.variable(torch.zeros(4, 2))
+        >>> table.placements
+        (Shard(dim=0),)
+        >>> dist.destroy_process_group()
+    """
+
+    @named(f"sharded({tuple(placements)})")
+    def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
+        from torch.distributed.tensor import distribute_tensor  # takes a while to import
+
+        made = next_creator(**kwargs)
+        if is_lazy(made) or is_sharded(made):
+            return made
+        if (before := replacement_of(made)) is not None:
+            return before
+        _check_valued(made, kwargs, "sharded")
+        # No source rank: every rank has the whole and takes its part, so nobody waits for anybody.
+        shard = distribute_tensor(made.detach(), mesh, placements, src_data_rank=None)
+        kept = replaced(made, shard)
+        if building.get() is not None:
+            # The build holds on to its own parameter until all are made: keep its shape only.
+            made.data = made.detach().new_zeros(()).expand(made.shape)
+        return kept
+
+    return creator
+
+
+def mirrored(group: ProcessGroup | None = None) -> Creator:
+    """Make every variable equal on all ranks: the first rank's value is sent to the others.
+
+    This communicates while variables are made, so all ranks have to make the same ones in the
+    same order; a rank that makes another one is named in an error on all. `data_parallel` and
+    `aggregate_gradients` do the same once for a whole model, which is faster.
+
+    Args:
+        group: The ranks; None means the default group. Alone, a rank keeps its value.
+
+    Raises:
+        DistributedError: The ranks are making different variables.
+        VariableValueError: A stock module in a plain scope will initialise the parameter itself.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> with tc.creator_scope(tc.creators.mirrored()):
+        ...     gain = tc.variable([1.0, 2.0])
+        >>> tc.spec_of(gain).synchronization
+        <VariableSynchronization.ON_WRITE: 2>
+    """
+
+    @named("mirrored()")
+    def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
+        kwargs["synchronization"] = VariableSynchronization.ON_WRITE
+        if group is not None:
+            kwargs["process_group"] = group
+        made = next_creator(**kwargs)
+        world = World.of(group)
+        if world.size > 1 and not is_lazy(made) and not made.is_meta and not is_sharded(made):
+            _check_valued(made, kwargs, "mirrored")
+            _check_same(made, kwargs, world)
+            value = made.detach().to(world.device).contiguous()
+            dist.broadcast(value, world.first, world.group)
+            made.detach().copy_(value)
+        return made
+
+    return creator
+
+
+def _check_same(made: nn.Parameter, kwargs: VariableKwargs, world: World) -> None:
+    """Raise on all ranks unless all are making the same variable: they would mix up values."""
+    row = f"{kwargs.get('name') or 'Variable'} {tuple(made.shape)} {made.dtype}"
+    digest = hashlib.blake2b(row.encode(), digest_size=8).digest()
+    mine = torch.frombuffer(bytearray(digest), dtype=torch.int64).to(world.device)
+    digests = [torch.empty_like(mine) for _ in range(world.size)]
+    dist.all_gather(digests, mine, world.group)
+    if all(torch.equal(digest, mine) for digest in digests):
+        return
+    rows: list[str | None] = [None] * world.size
+    dist.all_gather_object(rows, row, world.group)
+    listed = "\n".join(f"  rank {rank}: {theirs}" for rank, theirs in enumerate(rows))
+    raise DistributedError(
+        f"The ranks are making different variables inside mirrored():\n{listed}",
+        "Each value is sent from the first rank to the others as it is made.",
+        "Make the same variables in the same order on all ranks, or use data_parallel().",
+    )
+
+
+def _check_valued(made: nn.Parameter, kwargs: VariableKwargs, creator: str) -> None:
+    if is_valued(made):
+        return
+    owner = type(kwargs.get("module")).__name__
+    raise VariableValueError(
+        f"{creator}() met {owner}.{kwargs.get('name')} in a plain scope.",
+        "The module initialises it later, so there is no value yet.",
+        f"Construct it with build({owner}, ...), or give it a value: initialize(...).",
+    )

@@ -1,0 +1,265 @@
+"""Read what is in checkpoint files: checked first, mapped into memory, never unpickled."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from torchcreator._errors import CheckpointError
+
+DTYPES = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "U16": torch.uint16,
+    "I16": torch.int16,
+    "U32": torch.uint32,
+    "I32": torch.int32,
+    "U64": torch.uint64,
+    "I64": torch.int64,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "C64": torch.complex64,
+}
+"""The dtypes of the safetensors format, https://huggingface.co/docs/safetensors#format."""
+_USUAL = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+)
+"""What a directory is searched for, in this order: transformers' layout."""
+
+
+class Stored(NamedTuple):
+    """A tensor in a file; ``load`` maps it into memory."""
+
+    file: Path
+    shape: torch.Size
+    dtype: torch.dtype
+    load: Callable[[], torch.Tensor]
+
+
+def open_files(where: str | Path | Sequence[str | Path]) -> dict[str, Stored]:
+    """Return every tensor of a checkpoint by its name, with nothing but headers read.
+
+    Args:
+        where: A file, an index of shards, a directory with either, or a list of those.
+
+    Raises:
+        CheckpointError: A file is missing, truncated or not what it seems; none was unpickled.
+    """
+    paths = [Path(where)] if isinstance(where, (str, Path)) else [Path(path) for path in where]
+    stored: dict[str, Stored] = {}
+    for path in paths:
+        for file, names in _files(path):
+            found = _read(file)
+            if absent := sorted(set(names or ()) - set(found)):
+                raise _damaged(file, f"its index says that it has {_listed(absent)}")
+            for name, tensor in found.items():
+                if name in stored and stored[name].file != file:
+                    raise CheckpointError(
+                        f"Two files have a tensor {name!r}: {stored[name].file} and {file}.",
+                        "It is not said which of them is meant.",
+                        "Pass files that do not overlap.",
+                    )
+                stored[name] = tensor
+    return stored
+
+
+def _files(path: Path) -> Iterator[tuple[Path, list[str] | None]]:
+    """Yield each file of tensors that a path stands for, with the names an index promises."""
+    if path.is_dir():
+        path = _in_directory(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"There is no file {str(path)!r}.",
+            "A checkpoint is read before any parameter is made.",
+            "Pass a .safetensors or .pt file, an index.json of shards, a directory, or a list.",
+        )
+    if path.suffix != ".json":
+        yield path, None
+        return
+    shards: dict[str, list[str]] = {}
+    for name, shard in _weight_map(path).items():
+        shards.setdefault(shard, []).append(name)
+    for shard, names in shards.items():
+        if not (path.parent / shard).is_file():
+            raise _damaged(path, f"the shard {shard!r} that it names is not there")
+        yield path.parent / shard, names
+
+
+def _in_directory(path: Path) -> Path:
+    for usual in _USUAL:
+        if (path / usual).is_file():
+            return path / usual
+    raise CheckpointError(
+        f"The directory {str(path)!r} has no checkpoint.",
+        f"It is searched for {', '.join(_USUAL)}.",
+        "Pass the files themselves, as a list.",
+    )
+
+
+def _weight_map(path: Path) -> dict[str, str]:
+    try:
+        weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, f"it is no index of shards: {error!r}") from error
+    if not isinstance(weight_map, dict) or not all(
+        isinstance(file, str) and Path(file).name == file for file in weight_map.values()
+    ):
+        raise _damaged(path, "its weight_map names other things than files beside it")
+    return weight_map
+
+
+def _read(path: Path) -> dict[str, Stored]:
+    return _safetensors(path) if path.suffix == ".safetensors" else _torch_file(path)
+
+
+def _safetensors(path: Path) -> dict[str, Stored]:
+    """Return the tensors of a safetensors file, whose header is checked against its size."""
+    size = path.stat().st_size
+    header, start = _header(path, size)
+
+    @functools.cache
+    def mapped() -> torch.UntypedStorage:
+        storage = torch.UntypedStorage.from_file(str(path), False, size)
+        assert isinstance(storage, torch.UntypedStorage)  # torch declares a wider type
+        return storage
+
+    stored: dict[str, Stored] = {}
+    pieces: list[tuple[int, int]] = []
+    for name, entry in header.items():
+        shape, dtype, begin, end = _checked(path, name, entry)
+        pieces.append((begin, end))
+        load = functools.partial(_piece, mapped, start + begin, start + end, shape, dtype)
+        stored[name] = Stored(path, shape, dtype, load)
+    covered = 0
+    for begin, end in sorted(pieces):
+        if begin != covered:
+            raise _damaged(path, f"its tensors overlap or leave a gap at byte {start + covered}")
+        covered = end
+    if start + covered != size:
+        raise _damaged(path, f"it has {size} bytes, and its tensors need {start + covered}")
+    return stored
+
+
+def _header(path: Path, size: int) -> tuple[dict[str, Any], int]:
+    """Return the header of a safetensors file, and where it ends."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise _damaged(path, f"it has {size} bytes, and its header should end at {8 + length}")
+        try:
+            header = json.loads(file.read(length))
+        except (ValueError, RecursionError) as error:
+            raise _damaged(path, f"its header is no JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise _damaged(path, "its header is no JSON object")
+    header.pop("__metadata__", None)
+    return header, 8 + length
+
+
+def _checked(path: Path, name: str, entry: Any) -> tuple[torch.Size, torch.dtype, int, int]:
+    """Return shape, dtype, begin and end of a tensor, as the header says, if that can be."""
+    try:
+        dtype, shape = DTYPES.get(entry["dtype"]), torch.Size(entry["shape"])
+        begin, end = map(int, entry["data_offsets"])
+        whole = math.prod(shape)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(path, f"the header of {name!r} is {entry!r}") from error
+    if dtype is None:
+        raise _damaged(path, f"{name!r} has a dtype that torch has not: {entry['dtype']!r}")
+    if min((*shape, begin), default=begin) < 0 or end - begin != whole * dtype.itemsize:
+        raise _damaged(
+            path, f"{name!r}, {tuple(shape)} of {dtype}, has bytes {begin} to {end} for its value"
+        )
+    return shape, dtype, begin, end
+
+
+def _piece(
+    mapped: Callable[[], torch.UntypedStorage],
+    begin: int,
+    end: int,
+    shape: torch.Size,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    if begin == end:
+        return torch.empty(shape, dtype=dtype)
+    # A slice of a storage is a storage of its own: saving one tensor does not save the file.
+    storage = mapped()[begin:end]
+    if begin % dtype.itemsize:  # old files are not padded, and not every machine reads those
+        storage = storage.clone()
+    empty = torch.empty(0, dtype=dtype)
+    return empty.set_(storage, 0, shape, _contiguous(shape))
+
+
+def _contiguous(shape: torch.Size) -> tuple[int, ...]:
+    strides = [1]
+    for length in reversed(shape[1:]):
+        strides.append(strides[-1] * length)
+    return tuple(reversed(strides[: len(shape)])) if shape else ()
+
+
+def _torch_file(path: Path) -> dict[str, Stored]:
+    """Return the tensors that `torch.save` wrote, read with ``weights_only=True`` and no less."""
+    try:
+        content = _torch_load(path)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{str(path)!r} has other things than tensors.",
+            "Unpickling them would run whatever code the file brings: "
+            + str(error).partition("\n")[0],
+            "Save model.state_dict(), best with safetensors.torch.save_file.",
+        ) from error
+    except Exception as error:  # torch.load raises nearly anything on a damaged file
+        raise _damaged(path, f"torch.load says: {str(error).partition(chr(10))[0]}") from error
+    if not isinstance(content, Mapping) or not all(
+        isinstance(tensor, torch.Tensor) for tensor in content.values()
+    ):
+        raise CheckpointError(
+            f"{str(path)!r} holds {_content(content)}.",
+            "A checkpoint is a mapping of names to tensors.",
+            "Save model.state_dict(), and nothing around it.",
+        )
+    return {
+        name: Stored(path, tensor.shape, tensor.dtype, tensor.detach)
+        for name, tensor in content.items()
+    }
+
+
+def _torch_load(path: Path) -> Any:
+    # What torch.save wrote before 1.6 is no zip file, and cannot be mapped.
+    mapped = zipfile.is_zipfile(path)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+
+
+def _content(content: Any) -> str:
+    if not isinstance(content, Mapping):
+        return f"a {type(content).__name__}"
+    return f"a mapping of {_listed(map(str, content))} to more than tensors"
+
+
+def _listed(names: Any) -> str:
+    names = list(names)
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if names[5:] else "")
+
+
+def _damaged(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(
+        f"The checkpoint file {str(path)!r} cannot be read.",
+        f"It is truncated, damaged or of another kind: {reason}.",
+        "Download or save it again. No parameter was made from it.",
+    )
