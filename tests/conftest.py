@@ -6,6 +6,7 @@ import pytest
 import torch
 
 collect_ignore = ["typing"]  # read by mypy in test_typing.py, never run
+pytest_plugins = ["pytester", "torchcreator.pytest_plugin"]  # ours, where it is not installed
 
 
 @pytest.fixture(autouse=True, scope="session")

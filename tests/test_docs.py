@@ -102,7 +102,7 @@ def test_links_lead_somewhere(page):
 
 def public_names():
     yield from torchcreator.__all__
-    for module in ("constraints", "creators", "distributed"):
+    for module in ("constraints", "creators", "distributed", "testing"):
         for name in importlib.import_module(f"torchcreator.{module}").__all__:
             yield f"{module}.{name}"
 

@@ -31,7 +31,7 @@ NAMES = {
     "spec_of",
     "variable",
 }
-MODULES = {"constraints", "creators", "distributed"}
+MODULES = {"constraints", "creators", "distributed", "testing"}
 
 
 def run(code):

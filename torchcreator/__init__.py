@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torchcreator import constraints as constraints
     from torchcreator import creators as creators
     from torchcreator import distributed as distributed
+    from torchcreator import testing as testing
     from torchcreator._api import Constraint as Constraint
     from torchcreator._api import Creator as Creator
     from torchcreator._api import NextCreator as NextCreator
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("constraints", "creators", "distributed")
+_MODULES = ("constraints", "creators", "distributed", "testing")
 
 __all__ = [
     "Constraint",
@@ -59,6 +60,7 @@ __all__ = [
     "param_groups",
     "read_value",
     "spec_of",
+    "testing",
     "variable",
 ]
 

@@ -13,7 +13,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
-from torchcreator import _held, _private, _sticky
+from torchcreator import _held, _private, _sticky, _watch
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import CreatorResultError, VariableValueError
 from torchcreator._recursion import explained
@@ -238,4 +238,4 @@ def install() -> None:
     _Probe()
     handle.remove()
     hook: Any = _on_register  # torch declares a hook without a result, and uses the result
-    register_module_parameter_registration_hook(hook)
+    _watch.install("creators of stock modules", register_module_parameter_registration_hook, hook)

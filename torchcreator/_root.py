@@ -44,6 +44,11 @@ class Names:
             self._next[name] = number + 1
             return counted
 
+    def forget(self) -> None:
+        """Begin anew, as if no name had been given."""
+        with _counting:
+            self._next.clear()
+
     def _given(self, name: str) -> bool:
         """Return whether ``name`` was made here, as a counted form of another name."""
         base, _, suffix = name.rpartition("_")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import ParamSpec
 
+from torchcreator import _watch
 from torchcreator._default import default_creator
 from torchcreator._errors import CreatorResultError, ScopeError, VariableTypeError
 from torchcreator._root import Link, Root, current
@@ -127,10 +128,14 @@ class creator_scope:
         outward = current.get()
         current.set(_linked(self, outward, _root(outward)))
         self.opened = True
+        if _watch.watcher is not None:
+            _watch.watcher.opened(self)
 
     def __exit__(self, *exc_info: object) -> None:
         innermost = current.get()
         self.opened = False
+        if _watch.watcher is not None:
+            _watch.watcher.closed(self)
         if innermost is not None and innermost.scope is self:
             _leave(innermost, innermost.outward)
             return

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from torchcreator import _private
+from torchcreator import _private, _watch
 from torchcreator._errors import ConstraintError, VariableTypeError
 from torchcreator._spec import constraint_epoch, named_specs, on_first_constraint, specs_of
 from torchcreator.optim._groups import Constrained
@@ -153,4 +153,5 @@ def install() -> None:
 
 def _register() -> None:
     # Dynamo would trace into the hook when a step is compiled, and crash on the weak dictionary.
-    register_optimizer_step_post_hook(torch.compiler.disable(after_step))
+    hook = torch.compiler.disable(after_step)
+    _watch.install("constraints", register_optimizer_step_post_hook, hook)
