@@ -556,6 +556,64 @@ def test_the_pieces_of_a_weight_have_its_policies(apply, inside):
         assert (spec.constraint is not None) is whole
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_an_unflattened_export_makes_nothing(ledger):
+    """The modules that torch.export makes of a graph hold what the exported module held."""
+    model = nn.Sequential(nn.Linear(2, 2))
+    exported = torch.export.export(model, (torch.ones(1, 2),))
+    with tc.creator_scope(ledger), tc.creator_scope(constant(0.0)):
+        again = torch.export.unflatten(exported)
+    assert ledger.calls == []
+    assert torch.equal(again(torch.ones(1, 2)), model(torch.ones(1, 2)))
+
+
+def test_fusing_makes_nothing(ledger):
+    """A fused module holds values computed from those of its parts, whatever creators say."""
+    convolution, norm = nn.Conv2d(1, 2, 1).eval(), nn.BatchNorm2d(2).eval()
+    with tc.creator_scope(ledger), tc.creator_scope(constant(0.0)):
+        fused = nn.utils.fusion.fuse_conv_bn_eval(convolution, norm)
+    assert ledger.calls == []
+    assert fused.weight.abs().sum() > 0
+
+
+def test_copies_never_pass_creators(ledger):
+    """Of a TransformerEncoder's twelve layers the prototype passes; the copies have its specs."""
+    with tc.creator_scope(ledger), tc.creator_scope(changed(aggregation="sum", trainable=False)):
+        layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+        encoder = nn.TransformerEncoder(layer, 12, enable_nested_tensor=False)
+    assert len(ledger.calls) == 12
+    specs = {name: spec for name, _, spec in tc.named_specs(encoder)}
+    assert len(specs) == 144
+    assert {spec.aggregation for spec in specs.values()} == {tc.VariableAggregation.SUM}
+    assert {p.requires_grad for p in encoder.parameters()} == {False}
+    for name, p, spec in tc.named_specs(layer):
+        assert p is not encoder.get_parameter(f"layers.11.{name}")
+        assert specs[f"layers.11.{name}"] == spec
+
+
+def test_a_subclass_of_parameter_is_adopted():
+    """A module whose parameters are of a class of its own keeps them, valued or not."""
+
+    class Mine(nn.Parameter):
+        pass
+
+    class Special(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = Mine(torch.zeros(2))
+            self.v = Mine(torch.zeros(2))
+            nn.init.ones_(self.w)
+
+    with tc.creator_scope(changed(aggregation="sum")):
+        module = Special()
+    assert type(module.w) is Mine
+    assert module.w.tolist() == [1.0, 1.0]
+    with tc.creator_scope(constant(5.0)):
+        module = Special()
+    assert type(module.w) is Mine
+    assert module.w.tolist() == [5.0, 5.0]
+
+
 # Lazy parameters
 
 

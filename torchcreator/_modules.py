@@ -24,8 +24,15 @@ from torchcreator._uninitialized import uninitialized
 from torchcreator.constraints._shards import is_sharded
 
 _LOADING = nn.Module._load_from_state_dict.__code__
-_REFORMING = ("torch.nn.utils.", "torch.distributed.")
-"""Where torch registers in another form what a module holds: normalised, pruned, fused, sharded."""
+_REFORMING = (
+    "torch.nn.utils.",
+    "torch.distributed.",
+    "torch.export.",
+    "torch.fx.",
+    "torch.ao.",
+)
+"""Where torch registers what a module holds, in another form: normalised, pruned, fused, sharded,
+exported, quantised."""
 _NEVER = (ParametrizationList, GraphModule)
 """Modules that only hold what others made: pieces of a parametrized weight, traced graphs."""
 
