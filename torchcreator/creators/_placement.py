@@ -11,9 +11,10 @@ from torch.nn.parameter import is_lazy
 from typing_extensions import Unpack
 
 from torchcreator import _private
+from torchcreator._collectives import is_sharded
 from torchcreator._errors import VariableTypeError
 from torchcreator._types import Creator, Device, NextCreator, VariableKwargs
-from torchcreator._values import InPlace
+from torchcreator._values import InPlace, wanted
 from torchcreator.creators._made import replaced, replacement_of
 from torchcreator.creators._named import named
 
@@ -156,9 +157,25 @@ def fake(mode: FakeTensorMode | None = None) -> Creator:
             return made
         if made.device.type != "meta":  # a creator further out put it elsewhere
             device = made.device
-        return replacement_of(made) or replaced(made, _private.faked(mode, made, device))
+        return replacement_of(made) or replaced(made, _faked(mode, made, device))
 
     return creator
+
+
+def _faked(mode: FakeTensorMode, tensor: torch.Tensor, device: Device) -> torch.Tensor:
+    """Return a fake tensor like another one; of one that is sharded, this rank's shard is fake."""
+    if not is_sharded(tensor):
+        return _private.faked(mode, tensor, device)
+    from torch.distributed.tensor import DTensor
+
+    return DTensor.from_local(
+        _private.faked(mode, tensor.to_local(), device),
+        tensor.device_mesh,
+        tensor.placements,
+        run_check=False,
+        shape=tensor.size(),
+        stride=tensor.stride(),
+    )
 
 
 def _on_meta(kwargs: VariableKwargs) -> VariableKwargs:
@@ -171,6 +188,9 @@ def _on_meta(kwargs: VariableKwargs) -> VariableKwargs:
 
 def _called_on_meta(value: Callable[[], Any]) -> Callable[[], Any]:
     def on_meta() -> Any:
+        asked = wanted()
+        if asked is not None and asked.device is not None and asked.device.type != "meta":
+            return value()  # a creator further out wants it elsewhere
         with torch.device("meta"):
             return value()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 from typing_extensions import Unpack
 
 from torchcreator._building import building
 from torchcreator._errors import VariableTypeError, VariableValueError
 from torchcreator._types import Creator, NextCreator, VariableKwargs
-from torchcreator._values import in_place, tensor_of
+from torchcreator._values import InPlace, in_place, tensor_of
 from torchcreator.creators._named import named
 
 
@@ -50,7 +51,13 @@ def initialize(function: Callable[..., Any]) -> Creator:
 
             def initialised() -> Any:
                 before = tensor_of(value, name or "Variable", None, dtype, None)
-                return in_place(function, name, before.shape, before.dtype, before.device)()
+                begin = in_place(function, name, before.shape, before.dtype, before.device)
+                if not isinstance(begin, InPlace):
+                    return begin()
+                written = torch.empty_like(before)
+                with torch.no_grad():
+                    result = begin.initialiser(written)
+                return result if isinstance(result, torch.Tensor) else written
 
             kwargs["initial_value"] = initialised
         return next_creator(**kwargs)
