@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Hashable, Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Hashable, Mapping
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -26,7 +26,7 @@ def full_names(
     """
     if not wanted:
         return {}
-    modules = list(_live_modules())
+    modules = _live_modules()
     owned = {id(owner) for owner, _, _ in wanted.values() if owner is not None}
     declared = {id(d) for _, _, d in wanted.values() if d is not None}
     places: dict[int, list[tuple[nn.Module, str]]] = {}
@@ -54,11 +54,17 @@ def _length(name: str) -> tuple[int, str]:
     return name.count("."), name
 
 
-def _live_modules() -> Iterator[nn.Module]:
-    for candidate in gc.get_objects():
-        # Not isinstance: that asks the object for its __class__, and proxies may answer anything.
-        if issubclass(type(candidate), nn.Module) and "_modules" in candidate.__dict__:
-            yield candidate
+def _live_modules() -> list[nn.Module]:
+    kinds = {nn.Module}
+    pending = [nn.Module]
+    while pending:
+        new = set(pending.pop().__subclasses__()) - kinds
+        kinds |= new
+        pending += new
+    # By type, not isinstance: that asks the object for its __class__, and proxies may answer
+    # anything. It is also the faster one, over every object there is.
+    found: list[Any] = [candidate for candidate in gc.get_objects() if type(candidate) in kinds]
+    return [module for module in found if "_modules" in module.__dict__]
 
 
 def _paths(modules: list[nn.Module], wanted: set[int]) -> dict[int, str]:
@@ -80,6 +86,6 @@ def _paths(modules: list[nn.Module], wanted: set[int]) -> dict[int, str]:
         seen.update(map(id, above))
     paths: dict[int, str] = {}
     for root in roots.values():
-        for path, module in root.named_modules():
+        for path, module in root.named_modules(remove_duplicate=False):
             paths[id(module)] = min(path, paths.get(id(module), path), key=_length)
     return paths
