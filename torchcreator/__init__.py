@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from torchcreator._api import assign as assign
     from torchcreator._api import assign_add as assign_add
     from torchcreator._api import assign_sub as assign_sub
+    from torchcreator._api import build as build
     from torchcreator._api import creator_scope as creator_scope
     from torchcreator._api import default_creator as default_creator
+    from torchcreator._api import defer as defer
+    from torchcreator._api import materialize as materialize
     from torchcreator._api import named_specs as named_specs
     from torchcreator._api import param_groups as param_groups
     from torchcreator._api import read_value as read_value
@@ -51,11 +54,14 @@ __all__ = [
     "assign",
     "assign_add",
     "assign_sub",
+    "build",
     "constraints",
     "creator_scope",
     "creators",
     "default_creator",
+    "defer",
     "distributed",
+    "materialize",
     "named_specs",
     "param_groups",
     "read_value",

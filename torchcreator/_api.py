@@ -7,9 +7,11 @@ first constrained variable.
 from __future__ import annotations
 
 from torchcreator._assign import assign, assign_add, assign_sub, read_value
+from torchcreator._build import build, defer
 from torchcreator._default import default_creator
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import TorchCreatorError
+from torchcreator._materialize import materialize
 from torchcreator._modules import install
 from torchcreator._scope import creator_scope
 from torchcreator._spec import VariableSpec, named_specs, spec_of
@@ -31,8 +33,11 @@ __all__ = [
     "assign",
     "assign_add",
     "assign_sub",
+    "build",
     "creator_scope",
     "default_creator",
+    "defer",
+    "materialize",
     "named_specs",
     "param_groups",
     "read_value",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Union
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
 
 import torch
 from torch import nn
-from typing_extensions import TypeAlias, TypedDict, Unpack
+from typing_extensions import TypedDict, Unpack
 
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     import numpy as np
     from torch.distributed import ProcessGroup
 
-Device: TypeAlias = Union[torch.device, str, int]
+Device: TypeAlias = torch.device | str | int
 Shape: TypeAlias = Sequence[int]
 Value: TypeAlias = Union[
     torch.Tensor, "np.ndarray[Any, Any]", "np.generic", complex, bool, Sequence[Any]
 ]
 """A tensor, an array, a number, or a nested list of numbers (``complex`` admits int and float)."""
 
-InitialValue: TypeAlias = Union[Value, Callable[[], Value], Callable[[torch.Tensor], object], None]
+InitialValue: TypeAlias = Value | Callable[[], Value] | Callable[[torch.Tensor], object] | None
 """A value, a callable that returns one, an in-place initialiser (with ``shape=``), or None."""
 
 
