@@ -780,6 +780,20 @@ def test_a_creator_may_make_other_variables_meanwhile():
     assert beside[1].weight.shape == (1, 1)
 
 
+def test_a_creator_that_makes_modules_for_ever_is_told():
+    """A module in a creator runs the whole chain again; the error says what to call instead."""
+
+    def again(next_creator, **kwargs):
+        return nn.Linear(1, 1).weight
+
+    with (
+        tc.creator_scope(again),
+        pytest.raises(RecursionError, match=r"again made variables for ever(.*\n)*.*next_creator"),
+    ):
+        nn.Linear(1, 1)
+    assert tc.spec_of(nn.Linear(1, 1).weight) is None
+
+
 def test_an_exception_leaves_no_trace(ledger):
     """After a creator raised, modules are made as ever, inside the scope and after it."""
 

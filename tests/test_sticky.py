@@ -554,3 +554,20 @@ def test_a_thread_that_inherits_a_scope_may_change_policies():
         thread.start()
         thread.join()
     assert {p.requires_grad for p in made[0].parameters()} == {False}
+
+
+@pytest.mark.parametrize("switch", ["overwrite", "swap"])
+def test_pins_are_in_nobodys_way(switch):
+    """A model whose values are protected can be converted in the scope, however torch does it."""
+    set_switch = getattr(torch.__future__, f"set_{switch}_module_params_on_conversion")
+    with tc.creator_scope(constant(5.0)):
+        layer = nn.Linear(2, 2)
+        set_switch(True)
+        try:
+            layer.double()
+        finally:
+            set_switch(False)
+        layer(torch.ones(1, 2, dtype=torch.float64)).sum().backward()
+    assert layer.weight.dtype == torch.float64
+    assert (layer.weight == 5.0).all()
+    assert tc.spec_of(layer.weight) is not None

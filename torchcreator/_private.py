@@ -232,3 +232,6 @@ def split_factor(placement: object) -> int | None:
     """Return the factor of a strided shard (FSDP2 over tensor parallelism), None for others."""
     factor: int | None = getattr(placement, "split_factor", None)
     return factor
+
+
+function_modes_active = torch._C._is_torch_function_mode_enabled
