@@ -113,6 +113,14 @@ def test_gradients_and_grad_mode_are_left_alone() -> None:
 class TestOncePerWrite:
     """A constraint that is not idempotent shows how often it was applied."""
 
+    def test_a_fused_step_leaves_no_version(self) -> None:
+        """Why versions alone do not tell: should this fail, nothing need be forgotten any more."""
+        p = still(vector(17.0, constraint=None))
+        before = p._version
+        torch.optim.SGD([p], lr=1.0, fused=True, weight_decay=0.5).step()
+        assert p.item() == 8.5
+        assert p._version == before
+
     @pytest.mark.parametrize(
         "make",
         [
@@ -265,6 +273,15 @@ class TestWhatIsInAnOptimizer:
         opt.add_param_group({"params": [second]})
         opt.step()
         assert (first.item(), second.item()) == (0.0, 0.0)
+
+    def test_a_list_that_grows(self) -> None:
+        """A parameter appended to a group's own list is noticed."""
+        first, second = still(vector(-1.0)), still(vector(-1.0))
+        opt = torch.optim.SGD([first], lr=1.0)
+        opt.step()
+        opt.param_groups[0]["params"].append(second)
+        opt.step()
+        assert second.item() == 0.0
 
     def test_a_list_that_is_replaced(self) -> None:
         """A group whose parameters are another list is noticed."""
