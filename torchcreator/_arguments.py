@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
 
+_STANDARD = sysconfig.get_paths()["stdlib"]
 META = torch.device("meta")
 _LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
@@ -64,8 +67,15 @@ class Line(NamedTuple):
 
 
 def user_line() -> Line:
-    """Return the innermost line on the stack that is neither torch's nor this library's."""
+    """Return the innermost line on the stack that is not torch's, Python's or this library's."""
     frame: FrameType = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(_LIBRARIES) and frame.f_back is not None:
+    while _is_library(frame.f_code.co_filename) and frame.f_back is not None:
         frame = frame.f_back
     return Line(frame.f_code.co_filename, frame.f_lineno)
+
+
+@cache
+def _is_library(file: str) -> bool:
+    return file.startswith(_LIBRARIES) or (
+        file.startswith(_STANDARD) and "site-packages" not in file
+    )

@@ -10,6 +10,7 @@ from torch import nn
 
 from torchcreator._errors import VariableTypeError
 from torchcreator._fill import fill
+from torchcreator._objects import recorded_tensors
 from torchcreator._recording import inside_another_recorder, record
 from torchcreator._types import Device
 from torchcreator._values import checked_device
@@ -74,8 +75,8 @@ def build(
     if inside_another_recorder():
         return factory(*args, **kwargs)
     place, seed = checked_place(device, "build()"), checked_seed(seed, "build()")
-    model, recording, objects = record(factory, args, kwargs, device=place, seed=seed)
-    fill(model, recording, objects)
+    model, recording, births = record(factory, args, kwargs, device=place, seed=seed)
+    fill(model, recording, recorded_tensors(recording.tape, births.objects()))
     recording.draws.finish()
     return model
 

@@ -38,18 +38,20 @@ class Disguise(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer a question about a recorded tensor, or pass the call on."""
-        kwargs = kwargs or {}
-        answer = _ANSWERS.get(func)
-        if answer is not None and any(self._is_recorded(value) for value in args[:2]):
-            return answer(self._recorder, func, args, kwargs)
-        if func is _T.__deepcopy__:
+        kind = _KINDS.get(func)
+        if kind is None and (not kwargs or kwargs.get("device") is None):  # nearly always
+            return func(*args, **(kwargs or {}))
+        return self._special(kind, func, args, kwargs or {})
+
+    def _special(
+        self, kind: Answer | None, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if kind is _from_data or (kind and any(self._is_recorded(value) for value in args[:2])):
+            return kind(self._recorder, func, args, kwargs)
+        if kind is _deepcopy:
             with _private.no_dispatch_modes():  # a real tensor: its copy is real
                 return func(*args, **kwargs)
-        if func in _FROM_DATA and args and isinstance(args[0], (list, tuple)):
-            args = mapped(args, self._recorder.log.real)  # torch reads these in C++, unseen
-        if kwargs.get("device") is not None or func is _T.to:
-            return self._with_device(func, args, kwargs)
-        return func(*args, **kwargs)
+        return _naming_device(self._recorder, func, args, kwargs)
 
     def _is_recorded(self, value: object) -> bool:
         if not isinstance(value, torch.Tensor):
@@ -57,18 +59,30 @@ class Disguise(TorchFunctionMode):
         with _private.no_function_modes():
             return self._recorder.log.knows(value)
 
-    def _with_device(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Pass on a call that names a device, noting whether the constructor itself means meta."""
-        recorder, before = self._recorder, self._recorder.honest
-        recorder.honest = any(_is_meta(value) for value in (*args, *kwargs.values()))
-        try:
-            return func(*args, **kwargs)
-        finally:
-            recorder.honest = before
+
+def _naming_device(recorder: Recorder, func: Function, args: Any, kwargs: Any) -> Any:
+    """Pass on a call that names a device, noting whether the constructor itself means meta."""
+    before = recorder.honest
+    recorder.honest = any(_is_meta(value) for value in (*args, *kwargs.values()))
+    try:
+        return func(*args, **kwargs)
+    finally:
+        recorder.honest = before
+
+
+def _from_data(recorder: Recorder, func: Function, args: Any, kwargs: Any) -> Any:
+    """Replay recorded tensors inside of lists: torch reads those in C++, unseen."""
+    if args and isinstance(args[0], (list, tuple)):
+        args = mapped(args, recorder.log.real)
+    return _naming_device(recorder, func, args, kwargs)
 
 
 def _is_meta(value: object) -> bool:
-    return value == "meta" if isinstance(value, str) else value == _META
+    return (
+        value == "meta"
+        if isinstance(value, str)
+        else type(value) is torch.device and value == _META
+    )
 
 
 Answer = Callable[[Recorder, Function, tuple[Any, ...], dict[str, Any]], Any]
@@ -93,7 +107,7 @@ def _is_meta_asked(recorder: Recorder, func: Function, args: Any, kwargs: Any) -
     Their control flow depends on the numbers drawn (`trunc_normal_` rejects and draws again), so
     each is logged as one operation.
     """
-    frame = sys._getframe(2)  # 1 is __torch_function__
+    frame = sys._getframe(3)  # 1 is _special, 2 is __torch_function__
     if frame.f_globals is not nn.init.__dict__:
         return False
     code, values = frame.f_code, frame.f_locals
@@ -220,7 +234,7 @@ def _getter(name: str) -> Function:
 
 _T = torch.Tensor
 # Getters arrive as fresh method wrappers, equal but never identical: a dict compares them right.
-_ANSWERS: dict[Function, Answer] = {
+_KINDS: dict[Function, Answer] = {
     _getter("device"): _device,
     _getter("is_meta"): _is_meta_asked,
     _getter("is_cpu"): _is_on("cpu"),
@@ -238,6 +252,9 @@ _ANSWERS: dict[Function, Answer] = {
     _T.cuda: _to_kind("cuda"),
     getattr(_T.data, "__set__"): _set_data,  # noqa: B009 - mypy sees the tensor, not its descriptor
     _T.__deepcopy__: _deepcopy,
+    torch.tensor: _from_data,
+    torch.as_tensor: _from_data,
+    torch.asarray: _from_data,
     **{
         getattr(_T, name): _escape(name)
         for name in [
@@ -254,4 +271,3 @@ _ANSWERS: dict[Function, Answer] = {
         ]
     },
 }
-_FROM_DATA = frozenset({torch.tensor, torch.as_tensor, torch.asarray})

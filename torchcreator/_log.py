@@ -12,9 +12,12 @@ from torchcreator import _private
 from torchcreator._arguments import META, argument, blank, mapped, tensors_in, user_line
 from torchcreator._draws import Draws, draws_only_from, is_default
 from torchcreator._errors import BuildError
-from torchcreator._tape import Environment, Op, Tape
+from torchcreator._tape import Environment, Op, Ref, Tape
 from torchcreator._traits import Traits, traits_of
 
+Function = Callable[..., Any]
+Args = tuple[Any, ...]
+Kwargs = dict[str, Any]
 COPY = torch.ops.aten.copy_.default
 
 
@@ -34,9 +37,11 @@ class Log:
 
     def knows(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor is a recorded one: on meta, and standing for a real one."""
-        if not tensor.is_meta or _private.storage_key(tensor) in self._on_meta:
+        if not tensor.is_meta:
             return False
         if self.tape.find(tensor) is None:
+            if _private.storage_key(tensor) in self._on_meta:
+                return False
             self._lose(tensor)
         return True
 
@@ -80,9 +85,9 @@ class Log:
 
     def copy(self, target: torch.Tensor, value: torch.Tensor) -> None:
         """Log that a recorded tensor takes the value of a real one."""
-        self.enter(COPY, traits_of(COPY), (target, value), {})
+        self.filled(COPY, traits_of(COPY), (target, value), {})
 
-    def call(self, func: Callable[..., Any], tensor: torch.Tensor, kwargs: dict[str, Any]) -> None:
+    def call(self, func: Function, tensor: torch.Tensor, kwargs: Kwargs) -> None:
         """Log a whole function of `torch.nn.init` that fills ``tensor``, as one operation."""
         with _unrecorded():
             if not (is_default(kwargs.get("generator")) or draws_only_from(func)):
@@ -95,17 +100,54 @@ class Log:
                 self.draws.now(value.device, lambda: func(value, **kwargs))
                 self.copy(tensor, value)
                 return
-            self.enter(func, Traits(draws="generator" in kwargs, fills=True), (tensor,), kwargs)
+            self.filled(func, Traits(draws="generator" in kwargs, fills=True), (tensor,), kwargs)
 
-    def enter(
+    def made(
         self,
-        func: Callable[..., Any],
+        func: Function,
         traits: Traits,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        fresh: Sequence[torch.Tensor | None] = (),
+        args: Args,
+        kwargs: Kwargs,
+        out: torch.Tensor,
+        device: torch.device,
     ) -> None:
-        """Log one operation.
+        """Log an operation that made ``out``, which is to be on ``device``, from no tensor."""
+        ref = self.tape.made(out, device)
+        if traits.takes_dtype:
+            kwargs["dtype"] = ref.dtype  # the default dtype may be another one on replay
+        whole = (ref.storage,)
+        self._put(func, traits, args, kwargs, outputs=(ref,), reads=(), writes=whole, whole=whole)
+
+    def filled(self, func: Function, traits: Traits, args: Args, kwargs: Kwargs) -> None:
+        """Log an operation that wrote its first argument, which is recorded, without reading it."""
+        target = self.tape.ref(args[0])
+        sources = args[1:]
+        reads: tuple[int, ...] = ()
+        if not traits.lone:
+            reads = self._read(sources, kwargs)
+            sources = mapped(sources, self._snapshot)
+        covered = target.storage not in reads and self.tape.covers(target)
+        writes = (target.storage,)
+        self._put(
+            func,
+            traits,
+            (target, *sources),
+            kwargs,
+            outputs=(),
+            reads=reads,
+            writes=writes,
+            whole=writes if covered else (),
+        )
+
+    def computed(
+        self,
+        func: Function,
+        traits: Traits,
+        args: Args,
+        kwargs: Kwargs,
+        fresh: Sequence[torch.Tensor | None],
+    ) -> None:
+        """Log any other operation.
 
         Args:
             func: The operation.
@@ -114,32 +156,45 @@ class Log:
             kwargs: Its keyword arguments.
             fresh: Its results, None for those that share an argument's memory.
         """
-        tape = self.tape
-        outputs = tuple(None if tensor is None else tape.ref(tensor) for tensor in fresh)
-        made = [output.storage for output in outputs if output is not None]
-        written = [
-            tape.ref(tensor)
-            for place in traits.written
-            for tensor in tensors_in(argument(args, kwargs, place))
-        ]
-        reads = [] if traits.makes else self._read((args[1:] if traits.fills else args), kwargs)
-        if traits.fills and written[0].storage not in reads and tape.covers(written[0]):
-            whole = [written[0].storage]
-        else:
-            whole = made
+        outputs = tuple(None if tensor is None else self.tape.ref(tensor) for tensor in fresh)
+        made = tuple(output.storage for output in outputs if output is not None)
+        written = self._read(*(argument(args, kwargs, place) for place in traits.written))
+        self._put(
+            func,
+            traits,
+            mapped(args, self._snapshot),
+            mapped(kwargs, self._snapshot),
+            outputs=outputs,
+            reads=self._read(args, kwargs),
+            writes=(*written, *made),
+            whole=made,
+        )
+
+    def _put(
+        self,
+        func: Function,
+        traits: Traits,
+        args: Args,
+        kwargs: Kwargs,
+        *,
+        outputs: tuple[Ref | None, ...],
+        reads: tuple[int, ...],
+        writes: tuple[int, ...],
+        whole: tuple[int, ...],
+    ) -> None:
         explicit = kwargs.get("generator") if traits.draws else None
         if explicit is not None:
             kwargs = {**kwargs, "generator": None}
             explicit = None if is_default(explicit) else explicit
-        number = tape.log(
+        number = self.tape.log(
             Op(
                 func,
-                args if traits.makes else mapped(args, self._snapshot),
-                kwargs if traits.makes else mapped(kwargs, self._snapshot),
+                args,
+                kwargs,
                 outputs,
-                tuple(reads),
-                tuple(dict.fromkeys((*(ref.storage for ref in written), *made))),
-                tuple(whole),
+                reads,
+                writes,
+                whole,
                 traits.draws,
                 traits.fills,
                 traits.empty,
@@ -148,8 +203,7 @@ class Log:
             )
         )
         if traits.draws:
-            storage = made[0] if made else written[0].storage
-            self.draws.noted(number, tape.device(storage), explicit)
+            self.draws.noted(number, self.tape.device(writes[0]), explicit)
 
     def escape(self, what: str) -> None:
         """Raise the error for something in the constructor that cannot be recorded."""
@@ -160,9 +214,9 @@ class Log:
             "Do it after build(), or construct this model without build().",
         )
 
-    def _read(self, *values: Any) -> list[int]:
+    def _read(self, *values: Any) -> tuple[int, ...]:
         found = (self.tape.find(tensor) for tensor in tensors_in(*values) if tensor.is_meta)
-        return list(dict.fromkeys(storage for storage in found if storage is not None))
+        return tuple(dict.fromkeys(storage for storage in found if storage is not None))
 
     def _snapshot(self, tensor: torch.Tensor) -> Any:
         if not tensor.is_meta:
@@ -172,7 +226,7 @@ class Log:
     def _lose(self, tensor: torch.Tensor) -> None:
         """Enter a meta storage that came into being out of sight: no replay can make it."""
         self.tape.add(tensor, default_device())
-        self.enter(_unseen, Traits(fills=True), (tensor,), {})
+        self.filled(_unseen, Traits(fills=True), (tensor,), {})
 
 
 @contextmanager

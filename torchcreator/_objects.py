@@ -45,10 +45,15 @@ def _collections() -> int:
 def recorded_tensors(tape: Tape, objects: list[Any]) -> dict[int, list[tuple[torch.Tensor, Ref]]]:
     """Return the tensors among ``objects`` whose storages the tape knows, by storage."""
     found: dict[int, list[tuple[torch.Tensor, Ref]]] = {}
+    kinds: dict[type, bool] = {}
     with _private.no_function_modes():
         for value in objects:
-            # Not isinstance: it would ask the class of every lazy proxy on the heap.
-            if not issubclass(type(value), torch.Tensor) or not _private.is_plain_meta(value):
+            # Not isinstance: it would ask every lazy proxy on the heap for its class.
+            kind = type(value)
+            is_tensor = kinds.get(kind)
+            if is_tensor is None:
+                is_tensor = kinds[kind] = issubclass(kind, torch.Tensor)
+            if not is_tensor or not _private.is_plain_meta(value):
                 continue
             storage = tape.find(value)
             if storage is not None:

@@ -48,12 +48,18 @@ class Recorder(TorchDispatchMode):
         kwargs: Kwargs | None = None,
     ) -> Any:
         """Log one operation, or run it where it touches no recorded tensor."""
+        if not _private.function_modes_active():  # the disguise has stepped aside already
+            return self._dispatch(func, traits_of(func), args, kwargs or {})
         with _private.no_function_modes():
             return self._dispatch(func, traits_of(func), args, kwargs or {})
 
     def _dispatch(self, func: OpOverload, traits: Traits, args: Args, kwargs: Kwargs) -> Any:
         if traits.makes:
             return self._make(func, traits, args, kwargs)
+        if traits.fills and traits.lone and self.log.knows(args[0]):
+            # Not run: nothing about the tensor changes but its content.
+            self.log.filled(func, traits, args, kwargs)
+            return args[0]
         tensors = list(tensors_in(args, kwargs))
         if not any(tensor.is_meta and self.log.knows(tensor) for tensor in tensors):
             return self._run(func, traits, args, kwargs, tensors)
@@ -80,10 +86,7 @@ class Recorder(TorchDispatchMode):
             return self._run(func, traits, args, kwargs, [])
         if out.layout is not torch.strided:
             return self._run(func, traits, args, kwargs, [])
-        self.log.tape.add(out, device)
-        if traits.takes_dtype:
-            kwargs["dtype"] = out.dtype  # the default dtype may be another one on replay
-        self.log.enter(func, traits, args, kwargs, (out,))
+        self.log.made(func, traits, args, kwargs, out, device)
         return out
 
     def _asked_device(self, asked: Any, like: torch.Tensor | None) -> torch.device:
@@ -118,14 +121,14 @@ class Recorder(TorchDispatchMode):
         return func(*args, **kwargs)
 
     def _fill(self, func: OpOverload, traits: Traits, args: Args, kwargs: Kwargs) -> Any:
-        """Log a fill without running it: nothing about the target changes but its content."""
+        """Log a fill from other tensors, without running it."""
         target = args[0]
         if not self.log.knows(target):
             return self._really(func, traits, args, kwargs)
         for source in tensors_in(args[1:]):
             if source.shape != target.shape:
                 source.expand(target.shape)  # torch's own error, at the line that made it
-        self.log.enter(func, traits, args, kwargs)
+        self.log.filled(func, traits, args, kwargs)
         return target
 
     def _see(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
@@ -160,7 +163,7 @@ class Recorder(TorchDispatchMode):
             return self._really(func, traits, args, kwargs)
         fresh = self._fresh(out, tensors, device)
         if written or any(result is not None for result in fresh):
-            self.log.enter(func, traits, args, kwargs, fresh)
+            self.log.computed(func, traits, args, kwargs, fresh)
         return out
 
     def _fresh(

@@ -15,7 +15,7 @@ from torchcreator._disguise import Disguise
 from torchcreator._draws import Draws
 from torchcreator._errors import BuildError, VariableTypeError
 from torchcreator._log import Log
-from torchcreator._objects import Births, recorded_tensors, replace
+from torchcreator._objects import Births, replace
 from torchcreator._program_order import ProgramOrder
 from torchcreator._record import Recorder
 from torchcreator._streams import Streams
@@ -64,15 +64,13 @@ class Recording:
             for name, tensor in named_tensors(model):
                 if not _private.is_plain_meta(tensor) or not log.knows(tensor):
                     continue
-                storage = self.tape.find(tensor)
-                assert storage is not None  # Log.knows enters those that it did not know
+                ref = self.refs[name] = self.tape.ref(tensor)
+                self.names.setdefault(ref.storage, []).append(name)
                 if isinstance(tensor, nn.Parameter):
-                    self.initialised.add(storage)
-                    parameters[name] = storage
+                    self.initialised.add(ref.storage)
+                    parameters[name] = ref.storage
                 else:
-                    others[name] = storage
-                self.refs[name] = self.tape.ref(tensor)
-                self.names.setdefault(storage, []).append(name)
+                    others[name] = ref.storage
         self.draws.recorded(parameters, others)
 
     def attach(self, model: nn.Module) -> None:
@@ -146,12 +144,12 @@ class Recording:
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield every parameter, buffer and plain tensor attribute of a model by each full name."""
-    yield from model.named_parameters(remove_duplicate=False)
-    yield from model.named_buffers(remove_duplicate=False)
-    for prefix, module in model.named_modules():
-        for name, value in list(vars(module).items()):
-            if isinstance(value, torch.Tensor):
-                yield f"{prefix}.{name}".lstrip("."), value
+    modules = list(model.named_modules(remove_duplicate=False))
+    for kind in ("_parameters", "_buffers", "__dict__"):
+        for prefix, module in modules:
+            for name, value in getattr(module, kind).items():
+                if isinstance(value, torch.Tensor):
+                    yield f"{prefix}.{name}" if prefix else name, value
 
 
 def share(
@@ -170,11 +168,11 @@ def record(
     *,
     device: torch.device | None,
     seed: int | None,
-) -> tuple[Model, Recording, Objects]:
+) -> tuple[Model, Recording, Births]:
     """Run ``factory`` under the recorder.
 
     Returns:
-        The model on meta, the recording, and every recorded tensor object by its storage.
+        The model on meta, the recording, and what can tell the objects that were born.
     """
     tape = Tape()
     draws: Draws = ProgramOrder(tape) if seed is None else Streams(tape, seed)
@@ -193,11 +191,10 @@ def record(
             if not isinstance(model, nn.Module):  # whatever its annotation says
                 raise _not_a_module(factory, model)
             recording.name(model, log)
-            objects = recorded_tensors(tape, births.objects())
     except BaseException:
         draws.recorded({}, {})
         raise
-    return model, recording, objects
+    return model, recording, births
 
 
 @contextmanager

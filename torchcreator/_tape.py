@@ -9,7 +9,7 @@ overwrote all of it, and in turn the slices of everything those read.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -67,6 +67,7 @@ class _Storage(NamedTuple):
     meta: torch.UntypedStorage  # kept alive: its address is its key
     device: torch.device
     writers: list[int]
+    made: Ref | None  # the tensor it was made for
 
 
 Environment = dict[int, torch.UntypedStorage]
@@ -88,8 +89,16 @@ class Tape:
         """Enter the storage of a meta tensor, which is to be on ``device``."""
         number = self._index.setdefault(_private.storage_key(tensor), len(self._storages))
         if number == len(self._storages):
-            self._storages.append(_Storage(tensor.untyped_storage(), device, []))
+            self._storages.append(_Storage(tensor.untyped_storage(), device, [], None))
         return number
+
+    def made(self, tensor: torch.Tensor, device: torch.device) -> Ref:
+        """Enter the storage of a meta tensor that is the only one to look at it; return its Ref."""
+        number = len(self._storages)
+        ref = Ref(number, tensor.dtype, tensor.size(), tensor.stride(), 0, False, False)
+        self._index[_private.storage_key(tensor)] = number
+        self._storages.append(_Storage(tensor.untyped_storage(), device, [], ref))
+        return ref
 
     def device(self, storage: int) -> torch.device:
         """Return the device that a storage is to be on."""
@@ -115,6 +124,8 @@ class Tape:
         """Return whether every byte of the storage belongs to exactly one element of ``ref``."""
         if ref.offset or ref.size.numel() * ref.dtype.itemsize != self.nbytes(ref.storage):
             return False
+        if ref == self._storages[ref.storage].made:  # nearly always
+            return True
         expected = 1
         for stride, length in sorted(zip(ref.stride, ref.size, strict=True)):
             if length != 1:
@@ -131,13 +142,17 @@ class Tape:
             self._storages[storage].writers.append(number)
         return number
 
-    def slice(self, storages: Iterable[int], before: int | None = None) -> list[int]:
+    def slice(self, storages: Sequence[int], before: int | None = None) -> list[int]:
         """Return the operations that make the storages' contents, in program order.
 
         Args:
             storages: The storages wanted.
             before: Their contents just before this operation; None for the last ones.
         """
+        if before is None and len(storages) == 1:  # nearly always: made or filled by one operation
+            writers = self._storages[storages[0]].writers
+            if writers and (op := self.ops[writers[-1]]).whole == op.writes and not op.reads:
+                return writers[-1:]
         found: set[int] = set()
         done: set[tuple[int, int]] = set()
         todo = [(storage, len(self.ops) if before is None else before) for storage in storages]

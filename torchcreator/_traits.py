@@ -20,6 +20,7 @@ class Traits(NamedTuple):
     moves: bool = False  # changes only which memory a tensor looks at, or how
     returns_tensors: bool = True
     takes_dtype: bool = False
+    lone: bool = False  # takes no other tensor than its first argument
 
 
 _FILLS = frozenset(
@@ -72,14 +73,15 @@ def traits_of(func: OpOverload) -> Traits:
     for position, argument in enumerate(arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             written.add(argument.name if argument.kwarg_only else position)
-    takes_tensors = any("Tensor" in str(argument.type) for argument in arguments)
+    tensors = [n for n, argument in enumerate(arguments) if "Tensor" in str(argument.type)]
     return Traits(
         written=frozenset(written),
-        makes="device" in words and (name in _LIKE or not takes_tensors),
+        makes="device" in words and (name in _LIKE or not tensors),
         draws=torch.Tag.nondeterministic_seeded in func.tags,
         fills=name in _FILLS,
         empty=name in _EMPTY,
         moves=torch.Tag.inplace_view in func.tags or name == "resize_",
         returns_tensors=any("Tensor" in str(result.type) for result in schema.returns),
         takes_dtype="dtype" in words,
+        lone=tensors == [0],
     )
