@@ -1,0 +1,131 @@
+"""Creators for several ranks, on real ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Replicate, Shard
+
+import torchcreator as tc
+from tests.ranks import run_ranks
+from torchcreator._build import build
+from torchcreator._errors import DistributedError
+from torchcreator.creators import initialize, mirrored, sharded
+
+
+def model():
+    return nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_shards_make_up_the_whole(world_size, tmp_path):
+    """Every rank has its part of what one process would have built, and a step works."""
+    torch.manual_seed(3)
+    whole = {name: value.clone() for name, value in build(model, seed=7).state_dict().items()}
+
+    def rank(_):
+        mesh = init_device_mesh("cpu", (world_size,))
+        with tc.creator_scope(sharded(mesh, [Shard(0)])):
+            made = build(model, seed=7)
+        for name, parameter in made.named_parameters():
+            assert isinstance(parameter, nn.Parameter)
+            assert isinstance(parameter, DTensor)
+            assert torch.equal(parameter.full_tensor(), whole[name])
+            assert tc.spec_of(parameter).shape == whole[name].shape
+        made[1].weight.sum().backward()
+        torch.optim.SGD(made.parameters(), lr=1.0).step()
+        assert torch.equal(made[1].weight.full_tensor(), whole["1.weight"] - 1)
+        return made[0].weight.to_local().shape[0]
+
+    rows = run_ranks(rank, world_size, tmp_path)
+    assert sum(rows) == 5
+    assert max(rows) == -(-5 // world_size)
+
+
+def test_a_mesh_of_two_dimensions(tmp_path):
+    """Sharded over one dimension of the mesh, and replicated over the other."""
+
+    def rank(_):
+        mesh = init_device_mesh("cpu", (2, 2))
+        with tc.creator_scope(sharded(mesh, [Replicate(), Shard(1)])):
+            table = tc.variable(torch.arange(12.0).view(3, 4), name="table")
+        assert table.to_local().shape == (3, 2)
+        assert torch.equal(table.full_tensor(), torch.arange(12.0).view(3, 4))
+
+    run_ranks(rank, 4, tmp_path)
+
+
+def test_a_stock_module_in_a_plain_scope_has_nothing_to_shard(tmp_path):
+    """It is refused, with what to write; given a value, it is sharded."""
+
+    def rank(_):
+        mesh = init_device_mesh("cpu", (1,))
+        with (
+            tc.creator_scope(sharded(mesh, [Shard(0)])),
+            pytest.raises(ValueError, match=r"(?s)sharded\(\) met Linear.weight.*build\(Linear"),
+        ):
+            nn.Linear(4, 3)
+        with (
+            tc.creator_scope(initialize(nn.init.ones_)),
+            tc.creator_scope(sharded(mesh, [Shard(0)])),
+        ):
+            layer = nn.Linear(4, 3)
+        assert isinstance(layer.weight, DTensor)
+        assert (layer.weight.full_tensor() == 1).all()  # its own initialisation was dropped
+        return True
+
+    assert run_ranks(rank, 1, tmp_path) == [True]
+
+
+def test_values_are_the_first_ranks(tmp_path):
+    """``mirrored`` sends each value as it is made, to one group or to all."""
+
+    def rank(number):
+        torch.manual_seed(number)
+        pair = dist.new_group([1, 2])
+        with tc.creator_scope(mirrored()):
+            made = build(nn.Linear, 3, 2)
+            gain = tc.variable([float(number)], name="gain")
+            steps = tc.variable(number, name="steps")
+        with tc.creator_scope(mirrored(pair)):
+            other = tc.variable([float(number)], name="other")
+        tc.distributed.verify(made)
+        assert tc.spec_of(gain).synchronization is tc.VariableSynchronization.ON_WRITE
+        return made.weight.tolist(), gain.item(), steps.item(), other.item()
+
+    weights, gains, steps, others = zip(*run_ranks(rank, 3, tmp_path), strict=True)
+    assert weights[0] == weights[1] == weights[2]
+    assert gains == (0.0, 0.0, 0.0)
+    assert steps == (0, 0, 0)
+    assert others == (0.0, 1.0, 1.0)
+
+
+def test_ranks_that_make_other_variables_are_told(tmp_path):
+    """An unequal name is the same error on all ranks, and not a swap of values."""
+
+    def rank(number):
+        with (
+            tc.creator_scope(mirrored()),
+            pytest.raises(DistributedError, match=r"(?s)rank 0: left \(1,\).*rank 1: right \(1,\)"),
+        ):
+            tc.variable([1.0], name=("left", "right")[number])
+        return True
+
+    assert run_ranks(rank, 2, tmp_path) == [True, True]
+
+
+def test_a_stock_module_in_a_plain_scope_has_nothing_to_send(tmp_path):
+    """What would be sent is not the value that the module will have."""
+
+    def rank(_):
+        with (
+            tc.creator_scope(mirrored()),
+            pytest.raises(ValueError, match=r"mirrored\(\) met Linear.weight"),
+        ):
+            nn.Linear(4, 3)
+        return True
+
+    assert run_ranks(rank, 2, tmp_path) == [True, True]

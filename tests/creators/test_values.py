@@ -1,0 +1,133 @@
+"""Creators that decide the first value, or which parameter it is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import torchcreator as tc
+from torchcreator._build import build
+from torchcreator.creators import freeze, initialize, share, where
+
+BOTH = pytest.mark.parametrize("make", [lambda f, *args: f(*args), build], ids=["scope", "build"])
+
+
+@BOTH
+def test_an_initialiser_replaces_the_modules_own(make):
+    """The value sticks although the constructor initialises after it."""
+    with tc.creator_scope(initialize(nn.init.ones_)):
+        layer = make(nn.Linear, 3, 2)
+    assert (torch.cat([layer.weight.flatten(), layer.bias]) == 1).all()
+
+
+@BOTH
+def test_an_initialiser_sees_the_shape(make):
+    """Fan-in and fan-out are those of the parameter."""
+    shapes = []
+
+    def note(w):
+        shapes.append(tuple(w.shape))
+        return nn.init.zeros_(w)
+
+    with tc.creator_scope(where(initialize(note), name="*weight")):
+        make(nn.Linear, 3, 2)
+    assert shapes == [(2, 3)]
+
+
+def test_a_function_without_arguments_returns_the_value():
+    """It is called once for each variable."""
+    with tc.creator_scope(initialize(lambda: torch.full((2,), 7.0))):
+        assert tc.variable([0.0, 0.0]).tolist() == [7.0, 7.0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[1.0, 2.0], torch.zeros(2), lambda: torch.zeros(2), lambda: [1.0, 2.0]],
+    ids=["list", "tensor", "callable", "callable of a list"],
+)
+def test_a_value_gives_the_shape(value):
+    """Without ``shape=``, the value that is replaced says how large the variable is."""
+    with tc.creator_scope(initialize(lambda w: w.fill_(4.0))):
+        assert tc.variable(value).tolist() == [4.0, 4.0]
+
+
+def test_the_value_that_is_replaced_is_left_alone():
+    """A tensor that the caller keeps is not written to."""
+    kept = torch.zeros(2)
+    with tc.creator_scope(initialize(nn.init.ones_)):
+        tc.variable(kept)
+        tc.variable(lambda: kept)
+    assert kept.tolist() == [0.0, 0.0]
+
+
+def test_a_lazy_parameter_is_left_to_its_module():
+    """Without a shape there is nothing to initialise."""
+    with tc.creator_scope(initialize(nn.init.ones_)):
+        layer = nn.LazyLinear(2)
+    layer(torch.ones(1, 3))
+    assert (layer.weight != 1).any()
+
+
+def test_what_is_no_function_is_refused():
+    """A number is an error where it is written."""
+    with pytest.raises(TypeError, match=r"initialize got 0\.0"):
+        initialize(0.0)
+
+
+def test_a_name_is_one_parameter():
+    """``share`` is AUTO_REUSE: the second variable of a name is the first."""
+    with tc.creator_scope(share()):
+        first, second = tc.variable([1.0], name="w"), tc.variable([2.0], name="w")
+        other = tc.variable([3.0], name="v")
+    assert second is first
+    assert first.item() == 1.0
+    assert other is not first
+    assert tc.spec_of(first).name == "w"
+
+
+def test_what_has_no_name_is_not_shared():
+    """Two unnamed variables are two."""
+    with tc.creator_scope(share()):
+        assert tc.variable([1.0]) is not tc.variable([1.0])
+
+
+def test_builds_share_by_full_name():
+    """Two models built in one scope share every parameter that both have, and its value."""
+
+    def model(classes):
+        return nn.Sequential(nn.Linear(2, 3), nn.Linear(3, classes, bias=False))
+
+    shared = where(share(), name="0.*")
+    with tc.creator_scope(shared):
+        first, second = build(model, 4), build(model, 5)
+    assert second[0].weight is first[0].weight
+    assert second[0].bias is first[0].bias
+    assert second[1].weight.shape == (5, 3)
+
+
+def test_a_shared_modules_value_is_kept():
+    """The second constructor does not initialise what the first one made."""
+    with tc.creator_scope(share()):
+        first = nn.Linear(2, 3)
+        value = first.weight.detach().clone()
+        second = nn.Linear(2, 3)
+    assert second.weight is first.weight
+    assert torch.equal(first.weight, value)
+
+
+def test_another_shape_under_a_name_is_an_error():
+    """In a plain scope the error says that names are local, and what to do."""
+    with tc.creator_scope(share()):
+        nn.Linear(2, 3)
+        with pytest.raises(ValueError, match=r"(?s)share\(\) has a variable 'weight'.*\(4, 3\)"):
+            nn.Linear(3, 4)
+
+
+@BOTH
+def test_frozen_parameters_have_no_gradient(make):
+    """``freeze`` turns gradients off, and the spec says so."""
+    with tc.creator_scope(where(freeze(), name="*bias")):
+        layer = make(nn.Linear, 2, 3)
+    assert [p.requires_grad for p in (layer.weight, layer.bias)] == [True, False]
+    assert tc.spec_of(layer.bias).trainable is False
