@@ -74,7 +74,7 @@ def ignore_in_ddp(model: nn.Module, names: list[str]) -> None:
 
 def storage_key(tensor: torch.Tensor) -> int:
     """Return the address of the tensor's storage: its identity while something keeps it alive."""
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def lazy_view(tensor: torch.Tensor, *, conj: bool, neg: bool) -> torch.Tensor:
@@ -197,7 +197,8 @@ def is_normalisation(module: nn.Module) -> bool:
 
 def with_index(device: torch.device) -> torch.device:
     """Return the device with the index of the current one where it has none."""
-    if device.index is not None or device.type in ("cpu", "meta"):
+    index: int | None = device.index  # torch's stub says that there always is one
+    if index is not None or device.type in ("cpu", "meta"):
         return device
     return torch.device(device.type, torch.get_device_module(device).current_device())
 
