@@ -36,4 +36,4 @@ class RecordingCreator:
         return self._record(next_creator, **kwargs)
 
     def __repr__(self) -> str:
-        return f"RecordingCreator({self.ledger!r})"
+        return "RecordingCreator()"
