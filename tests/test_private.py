@@ -275,3 +275,29 @@ def test_a_zero_redundancy_optimizer_is_recognised(tmp_path):
 
     assert not _private.is_zero_redundancy(torch.optim.SGD([nn.Parameter(torch.ones(1))]))
     assert run_ranks(look, 1, tmp_path) == [(True, False)]
+
+
+def test_active_function_modes_are_known():
+    """It is known whether a ``__torch_function__`` mode is active."""
+
+    class Mode(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            return func(*args, **(kwargs or {}))
+
+    assert not _private.function_modes_active()
+    with Mode():
+        assert _private.function_modes_active()
+
+
+def test_devices_without_index_are_left_where_there_is_one():
+    """CPU and meta have no index, and an index that is there stays."""
+    for name in ("cpu", "meta", "cuda:1"):
+        assert _private.with_index(torch.device(name)) == torch.device(name)
+
+
+def test_plain_shards_have_no_split_factor():
+    """Only the shards of FSDP2 over tensor parallelism have one."""
+    from torch.distributed.tensor import Replicate, Shard
+
+    assert _private.split_factor(Shard(0)) is None
+    assert _private.split_factor(Replicate()) is None
