@@ -22,7 +22,7 @@ class _Removable(Protocol):
     def remove(self) -> None: ...
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Arrival:
     """A prehook on a parameter's AccumulateGrad node.
 

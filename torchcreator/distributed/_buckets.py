@@ -31,11 +31,7 @@ class Bucket:
 
     world: World
     members: list[Managed] = field(default_factory=list)
-
-    @property
-    def bytes(self) -> int:
-        """How much its gradients take."""
-        return sum(m.parameter.numel() * m.parameter.element_size() for m in self.members)
+    bytes: int = 0
 
 
 @dataclass(eq=False)
@@ -181,6 +177,7 @@ def _buckets(managed: list[Managed], world: World) -> list[Bucket]:
             bucket = filling[key] = Bucket(own)
             buckets.append(bucket)
         bucket.members.append(m)
+        bucket.bytes += m.parameter.nbytes
     return buckets
 
 

@@ -28,7 +28,7 @@ FIRST = VariableAggregation.ONLY_FIRST_REPLICA
 _PER_RANK = (VariableSynchronization.NONE, VariableSynchronization.ON_READ)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class Managed:
     """A parameter of a model, all its names there, and what it was declared to be."""
 

@@ -80,7 +80,7 @@ def synchronized(model: nn.Module, *, group: dist.ProcessGroup | None = None) ->
         _overwrite(held, own)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class _Held:
     """A per-rank value, and how it is read on all ranks."""
 
