@@ -45,6 +45,7 @@ class TestEveryTensor:
         """Projecting what was projected changes nothing beyond rounding."""
         once = case.constraint((2 * torch.randn(shape, dtype=torch.float64)).to(dtype))
         twice = case.constraint(once)
+        assert twice.data_ptr() != once.data_ptr()
         torch.testing.assert_close(twice, once, rtol=0, atol=TOLERANCE[dtype])
 
     def test_batched_form_is_the_pure_form(self, case: Case, shape, dtype) -> None:

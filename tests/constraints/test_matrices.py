@@ -98,6 +98,16 @@ def test_positive_definite_leaves_what_is_definite() -> None:
     assert torch.equal(c.PositiveDefinite(0.5)(w), w)
 
 
+@pytest.mark.parametrize("constraint", [c.Orthogonal(), c.SpectralNorm(9.0)], ids=repr)
+def test_what_is_allowed_comes_back_as_a_new_tensor(constraint) -> None:
+    """Writing to the result never writes to the argument."""
+    w = torch.eye(3)
+    result = constraint(w)
+    assert torch.equal(result, w)
+    result.zero_()
+    assert torch.equal(w, torch.eye(3))
+
+
 def test_complex_symmetric_means_hermitian() -> None:
     """A complex matrix equals its conjugate transpose."""
     w = c.Symmetric()(torch.randn(3, 3, dtype=torch.complex64))

@@ -51,7 +51,7 @@ def test_a_constraint_that_is_not_defined_is_named_and_the_others_hold() -> None
 
 def attached(value: torch.Tensor, constraint: object, name: str) -> nn.Parameter:
     """Return a parameter with a constraint that `variable` might refuse."""
-    from torchcreator._spec import attach, declaration_of
+    from torchcreator._table import attach, declaration_of
 
     like = declaration_of(tc.variable([1.0], constraint="non_neg"))
     p = nn.Parameter(value)
@@ -190,6 +190,25 @@ class TestFunctionsThatMisbehave:
         assert bad.tolist() == [2.0, -4.0]
         assert [p.item() for p in (*good, fine)] == [0.0, 0.0, 1.0]
         assert len(caught.value.args) == 3
+
+    def test_after_a_step_the_name_is_full(self) -> None:
+        """An optimizer knows no names; the error has the one in the outermost module."""
+        model = nn.Sequential(nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)))
+        for i, constraint in enumerate((lambda w: None, c.Symmetric())):
+            model[0][i].weight = attached(torch.ones(1), constraint, "weight")
+        with pytest.raises(ConstraintError, match=r"'0\.0\.weight'"):
+            stepped(model[0][0].weight)
+        with pytest.raises(VariableTypeError, match=r"'0\.1\.weight'"):
+            stepped(model[0][1].weight)
+
+    def test_modules_in_a_circle_have_names(self) -> None:
+        """Looking for a name ends, whatever the modules' shape."""
+        outer, inner = nn.Module(), nn.Linear(1, 1)
+        outer.inner = inner
+        inner._modules["back"] = outer
+        inner.weight = tc.variable([1.0], constraint=lambda w: None, name="weight")
+        with pytest.raises(ConstraintError, match=r"'.*inner\.weight'"):
+            stepped(inner.weight)
 
     def test_the_cause_is_kept(self) -> None:
         """What a function raised is the cause of our error."""

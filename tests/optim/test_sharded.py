@@ -220,7 +220,8 @@ def check_dtensors(cases: list[Case], mesh: object, words: tuple[str, ...]) -> N
 
 
 def constrain(module: nn.Module, p: nn.Parameter, constraint: object) -> None:
-    from torchcreator._spec import Declaration, declaration_of, declare
+    from torchcreator._spec import Declaration
+    from torchcreator._table import declaration_of, declare
 
     like = declaration_of(tc.variable([1.0], constraint=constraint))
     module.w = p

@@ -351,7 +351,7 @@ class TestWhatIsInAnOptimizer:
 
 def declare_like(module: nn.Module, name: str, like: nn.Parameter) -> None:
     """Declare a parameter of a module as another one was."""
-    from torchcreator._spec import declaration_of, declare
+    from torchcreator._table import declaration_of, declare
 
     declaration = declaration_of(like)
     declare(module, name, type(declaration)(*declaration.fields))

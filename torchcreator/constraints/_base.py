@@ -115,12 +115,17 @@ def check(constraint: object, w: torch.Tensor, name: str) -> None:
     """
     objection = constraint.objection(w) if isinstance(constraint, Projection) else None
     if objection is not None:
-        raise VariableTypeError(
-            f"{constraint!r} cannot constrain variable {name!r}: "
-            f"shape {tuple(w.shape)}, dtype {w.dtype}.",
-            f"It is not defined there: {objection}.",
-            "Use another constraint, or a function of your own that returns a tensor like it.",
-        )
+        raise misfit(constraint, w, name, objection)
+
+
+def misfit(constraint: object, w: torch.Tensor, name: str, objection: str) -> VariableTypeError:
+    """Return the error of a constraint that is not defined for a tensor like ``w``."""
+    return VariableTypeError(
+        f"{constraint!r} cannot constrain variable {name!r}: "
+        f"shape {tuple(w.shape)}, dtype {w.dtype}.",
+        f"It is not defined there: {objection}.",
+        "Use another constraint, or a function of your own that returns a tensor like it.",
+    )
 
 
 def chunks(ws: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

@@ -15,6 +15,7 @@ from torchcreator._types import Constraint
 from torchcreator.constraints import _shards
 from torchcreator.constraints._base import Projection
 from torchcreator.constraints._compose import is_checked
+from torchcreator.optim._names import full_name
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -119,7 +120,7 @@ class CheckedGroup(Group):
 
     def _named(self, p: torch.Tensor, error: Exception) -> ConstraintError:
         """Return an error that says which variable it is about."""
-        name = self.names[id(p)]
+        name = self._name(p)
         if isinstance(error, ConstraintError):
             what, why, instead = error.args
             return ConstraintError(f"Variable {name!r} cannot be constrained: {what}", why, instead)
@@ -132,9 +133,12 @@ class CheckedGroup(Group):
         failure.__cause__ = error
         return failure
 
+    def _name(self, p: torch.Tensor) -> str:
+        return full_name(p, self.names[id(p)])
+
     def _not_finite(self, p: torch.Tensor) -> ConstraintError:
         return ConstraintError(
-            f"The constraint {self.constraint!r} of variable {self.names[id(p)]!r} made NaN or "
+            f"The constraint {self.constraint!r} of variable {self._name(p)!r} made NaN or "
             "infinity of finite values.",
             "The variable would be lost; it is left as the optimizer wrote it.",
             "Look for a division by zero: add an epsilon, or use torch.where.",

@@ -12,8 +12,10 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from torchcreator import _private, _watch
 from torchcreator._errors import ConstraintError, VariableTypeError
-from torchcreator._spec import constraint_epoch, named_specs, on_first_constraint, specs_of
+from torchcreator._spec import constraint_epoch, on_first_constraint
+from torchcreator._table import named_specs, specs_of
 from torchcreator.optim._groups import Constrained
+from torchcreator.optim._names import full_name
 from torchcreator.optim._plan import Plan
 
 ModelOrParameters: TypeAlias = nn.Module | torch.Tensor | Iterable[torch.Tensor]
@@ -31,7 +33,7 @@ class OptimizerPlan(Plan):
         # The inner optimizer projects its own shard before it is broadcast: once per parameter.
         super().__init__(() if wrapped else members, earlier)
         if wrapped and members and _private.overlaps_with_ddp(optimizer):
-            self.failures.append(_no_hook_runs(members[0].name))
+            self.failures.append(_no_hook_runs(full_name(members[0].parameter, members[0].name)))
 
     def fits(self, optimizer: Optimizer) -> bool:
         """Return whether this is still what the optimizer's parameters ask for."""

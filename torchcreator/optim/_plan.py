@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from torchcreator._errors import ConstraintError, TorchCreatorError, VariableTypeError
+from torchcreator._errors import ConstraintError, TorchCreatorError
 from torchcreator.constraints import _shards
-from torchcreator.constraints._base import Projection, check
+from torchcreator.constraints._base import Projection, misfit
 from torchcreator.constraints._compose import as_projection
 from torchcreator.optim._groups import UNSEEN, Constrained, Group, Seen, group_kind
+from torchcreator.optim._names import full_name
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -37,12 +38,12 @@ class Plan:
     def _accepted(self, members: Iterable[Constrained]) -> Iterable[Constrained]:
         """Yield the members whose constraint is defined for them."""
         for member in members:
-            try:
-                check(member.constraint, member.parameter, member.name)
-            except VariableTypeError as error:
-                self.failures.append(error)
-            else:
+            name, p, constraint = member
+            objection = as_projection(constraint).objection(p)
+            if objection is None:
                 yield member
+            else:
+                self.failures.append(misfit(constraint, p, full_name(p, name), objection))
 
     def _group(
         self, constraint: Projection, members: Sequence[Constrained], earlier: Sequence[Plan]
