@@ -399,3 +399,35 @@ def test_an_async_generator_keeps_its_scope_in_its_task():
         return await asyncio.gather(consumes(), looks())
 
     assert asyncio.run(main()) == [([("s", "s"), ("s", "s")], ""), ""]
+
+
+def test_a_context_that_changes_threads_leaves_no_mode_in_any():
+    """Opened in two threads and closed out of order, scopes leave both threads as they were."""
+    context = contextvars.Context()
+    a, b, c = tc.creator_scope(passing), tc.creator_scope(ones), tc.creator_scope(passing)
+    with ThreadPoolExecutor(1) as pool:
+        context.run(a.__enter__)
+        pool.submit(context.run, b.__enter__).result()
+        assert pool.submit(context.run, nn.Linear, 2, 2).result().weight.sum().item() == 4
+        context.run(c.__enter__)
+        with pytest.raises(_errors.ScopeError, match="proper nesting"):
+            pool.submit(context.run, b.__exit__).result()
+        assert pool.submit(_get_current_dispatch_mode_stack).result() == []
+        context.run(c.__exit__)
+        context.run(a.__exit__)
+
+
+def test_a_scope_closed_from_another_thread_is_swept_up_later():
+    """A thread can only change its own modes: the one left there goes when a scope next opens."""
+    context, a = contextvars.Context(), tc.creator_scope(ones)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(context.run, a.__enter__).result()
+        assert pool.submit(context.run, nn.Linear, 2, 2).result().weight.sum().item() == 4
+        context.run(a.__exit__)
+        pool.submit(called_in_a_scope).result()
+        assert pool.submit(_get_current_dispatch_mode_stack).result() == []
+
+
+def called_in_a_scope():
+    with marking("x"):
+        return path()

@@ -14,6 +14,8 @@ from torchcreator import _private
 class OwnMode(TorchDispatchMode):
     """A mode that `insert` and `remove` move; it does not count for `depth`."""
 
+    removed = False
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         # The default imports torch._dynamo, a second, at the mode's first operation.
@@ -45,13 +47,19 @@ def insert(mode: OwnMode, depth: int) -> None:
 
 
 def remove(mode: OwnMode) -> None:
-    """Take ``mode`` out of this thread's stack, and leave the others as they are."""
-    _put_back([other for other in _take_all() if other is not mode])
+    """Take ``mode`` out of this thread's stack, and leave the others as they are.
+
+    A thread can only change its own stack: out of another one's the mode goes when a scope is
+    next opened there.
+    """
+    mode.removed = True
+    _put_back(_take_all())
 
 
 def _take_all() -> list[TorchDispatchMode]:
+    """Empty this thread's stack, and return the modes that belong in it, outermost first."""
     taken = [_private.pop_dispatch_mode() for _ in range(_private.dispatch_stack_depth())]
-    return taken[::-1]
+    return [mode for mode in reversed(taken) if not (isinstance(mode, OwnMode) and mode.removed)]
 
 
 def _put_back(modes: list[TorchDispatchMode]) -> None:

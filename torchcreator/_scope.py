@@ -137,9 +137,15 @@ class creator_scope:
         if _watch.watcher is not None:
             _watch.watcher.closed(self)
         if innermost is not None and innermost.scope is self:
-            _leave(innermost, innermost.outward)
+            outward = innermost.outward
+            current.set(outward)
+            if outward is None or outward.root is not innermost.root:
+                innermost.root.close()
             return
-        _leave(innermost, _without(self, innermost))
+        outward = _without(self, innermost)
+        current.set(outward)
+        for root in _roots(innermost) - _roots(outward):
+            root.close()
         raise ScopeError(
             f"Exiting {self!r} without proper nesting.",
             "A scope that was opened inside it is still open, or it was opened in another task.",
@@ -167,10 +173,8 @@ class creator_scope:
         return f"creator_scope({getattr(self.creator, '__qualname__', self.creator)})"
 
 
-def _leave(innermost: Link | None, outward: Link | None) -> None:
-    current.set(outward)
-    if innermost is not None and (outward is None or outward.root is not innermost.root):
-        innermost.root.close()
+def _roots(link: Link | None) -> set[Root]:
+    return set() if link is None else {link.root, *_roots(link.outward)}
 
 
 def _without(scope: creator_scope, link: Link | None) -> Link | None:

@@ -1,0 +1,1 @@
+"""Laws, tried on whatever Hypothesis comes up with."""
