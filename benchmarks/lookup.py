@@ -14,7 +14,7 @@ from torch import nn
 
 import torchcreator as tc
 from benchmarks._measure import Ratio, Work, compare, print_table
-from torchcreator._spec import specs_of
+from torchcreator._table import specs_of
 
 LAYERS = 200
 """Two parameters each."""

@@ -996,10 +996,10 @@ def test_nothing_remains_after_the_scope():
 
 def test_a_scope_keeps_nothing_alive():
     """Parameters, modules and creators are freed once the user lets go of them."""
-    from torchcreator import _spec
+    from torchcreator import _table
 
     gc.collect()
-    tables = sum(1 for _ in _spec._tables())
+    tables = len(_table._live)
 
     def creator(next_creator, **kwargs):
         kwargs["initial_value"] = torch.zeros(kwargs["shape"])
@@ -1015,4 +1015,4 @@ def test_a_scope_keeps_nothing_alive():
     gc.collect()
     assert watched() is None
     assert storage() is None
-    assert sum(1 for _ in _spec._tables()) == tables
+    assert len(_table._live) == tables

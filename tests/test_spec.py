@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import torchcreator as tc
 from tests.ranks import run_ranks
-from torchcreator import _spec
+from torchcreator import _table
 from torchcreator._errors import DistributedError
 from torchcreator.constraints import Clip
 
@@ -214,12 +214,12 @@ def test_ties_have_one_spec_after_copying():
 def test_a_table_lives_as_long_as_its_module():
     """Tables of modules that are gone are not looked at any more."""
     gc.collect()
-    before = len(_spec._live)
+    before = len(_table._live)
     models = [copy.deepcopy(model()) for _ in range(10)]
-    assert len(_spec._live) > before
+    assert len(_table._live) > before
     del models
     gc.collect()
-    assert len(_spec._live) == before
+    assert len(_table._live) == before
 
 
 def test_the_dataclass_is_frozen_and_equal_by_value():

@@ -14,7 +14,8 @@ from torchcreator._errors import TorchCreatorError
 from torchcreator._materialize import materialize
 from torchcreator._modules import install
 from torchcreator._scope import creator_scope
-from torchcreator._spec import VariableSpec, named_specs, spec_of
+from torchcreator._spec import VariableSpec
+from torchcreator._table import named_specs, spec_of
 from torchcreator._types import Constraint, Creator, NextCreator, VariableKwargs
 from torchcreator._variable import variable
 from torchcreator.creators._param_groups import param_groups

@@ -11,7 +11,8 @@ from torch import nn
 from torchcreator._collectives import World, aggregate, is_sharded
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import VariableTypeError, VariableValueError
-from torchcreator._spec import VariableSpec, spec_of
+from torchcreator._spec import VariableSpec
+from torchcreator._table import spec_of
 
 if TYPE_CHECKING:
     from torchcreator._types import Value

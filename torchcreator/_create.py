@@ -15,7 +15,8 @@ from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import BuildError, CreatorResultError
 from torchcreator._objects import replace
 from torchcreator._recording import Objects, Recording, share
-from torchcreator._spec import OWN, Declaration, VariableSpec, declare, specs_of
+from torchcreator._spec import Declaration, VariableSpec
+from torchcreator._table import OWN, declare, specs_of
 from torchcreator._tape import Ref
 from torchcreator._target import target as _target
 from torchcreator._types import NextCreator, VariableKwargs

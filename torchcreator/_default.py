@@ -14,7 +14,8 @@ from typing_extensions import Never
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean
 from torchcreator._root import unique_name
-from torchcreator._spec import Declaration, attach
+from torchcreator._spec import Declaration
+from torchcreator._table import attach
 from torchcreator._target import Target, target_of
 from torchcreator._types import Constraint, Device, InitialValue, Shape, VariableKwargs
 from torchcreator._uninitialized import uninitialized

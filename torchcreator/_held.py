@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from torchcreator._root import Root, current
-from torchcreator._spec import SpecTable, copy_listeners
+from torchcreator._table import SpecTable, copy_listeners
 
 if TYPE_CHECKING:
     from torchcreator._root import Owners

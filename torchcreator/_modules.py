@@ -18,7 +18,8 @@ from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import CreatorResultError, VariableValueError
 from torchcreator._recursion import explained
 from torchcreator._root import Link, current
-from torchcreator._spec import OWN, Declaration, declaration_of, declare, is_declared
+from torchcreator._spec import Declaration
+from torchcreator._table import OWN, declaration_of, declare, is_declared
 from torchcreator._target import target as _target
 from torchcreator._uninitialized import uninitialized
 from torchcreator.constraints._shards import is_sharded

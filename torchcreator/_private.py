@@ -197,8 +197,10 @@ def is_normalisation(module: nn.Module) -> bool:
 
 def with_index(device: torch.device) -> torch.device:
     """Return the device with the index of the current one where it has none."""
+    if device.type in ("cpu", "meta"):  # there is one of these, by whatever index
+        return torch.device(device.type)
     index: int | None = device.index  # torch's stub says that there always is one
-    if index is not None or device.type in ("cpu", "meta"):
+    if index is not None:
         return device
     return torch.device(device.type, torch.get_device_module(device).current_device())
 

@@ -12,7 +12,7 @@ from torchcreator import _modes
 if TYPE_CHECKING:
     from torch import nn
 
-    from torchcreator._spec import SpecTable
+    from torchcreator._table import SpecTable
     from torchcreator._types import NextCreator
 
     Owners: TypeAlias = dict[int, tuple[weakref.ref[nn.Module | SpecTable], str]]

@@ -20,7 +20,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torchcreator import _modes, _private
 from torchcreator._errors import ScopeError
 from torchcreator._root import Root, current
-from torchcreator._spec import SpecTable, copy_listeners, table_of
+from torchcreator._table import SpecTable, copy_listeners, table_of
 
 
 class Sticky(_modes.OwnMode):

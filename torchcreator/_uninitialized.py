@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from torchcreator._spec import OWN, Declaration, attach
+from torchcreator._spec import Declaration
+from torchcreator._table import OWN, attach
 
 
 def uninitialized(

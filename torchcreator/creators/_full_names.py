@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from torchcreator._spec import TABLE, Declaration, SpecTable
+from torchcreator._spec import Declaration
+from torchcreator._table import TABLE, SpecTable
 
 Key = TypeVar("Key", bound=Hashable)
 

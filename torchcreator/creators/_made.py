@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from torchcreator._spec import OWN, Declaration, attach
+from torchcreator._spec import Declaration
+from torchcreator._table import OWN, attach
 from torchcreator._target import target
 
 _INSTEAD = "_torchcreator_instead"

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from torchcreator._spec import specs_of
+from torchcreator._table import specs_of
 from torchcreator.creators._policies import OPTIMIZER
 
 

@@ -19,7 +19,8 @@ from typing_extensions import TypeIs
 from torchcreator._collectives import World
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import DistributedError
-from torchcreator._spec import VariableSpec, specs_of
+from torchcreator._spec import VariableSpec
+from torchcreator._table import specs_of
 
 SUM = VariableAggregation.SUM
 MEAN = VariableAggregation.MEAN
