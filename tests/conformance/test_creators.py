@@ -12,8 +12,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
 import torchcreator as tc
-from torchcreator import _private, creators
-from torchcreator._build import build
+from torchcreator import _private, build, creators
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 
 

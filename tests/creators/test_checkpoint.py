@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import torchcreator as tc
-from torchcreator._build import build
+from torchcreator import build
 from torchcreator._errors import CheckpointError
 from torchcreator.creators import cast, from_checkpoint, where
 

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from torchcreator import _private
-from torchcreator._build import build
+from torchcreator import _private, build
 from torchcreator.creators import cast, fake, meta, on
 
 BOTH = pytest.mark.parametrize("make", [lambda f, *args: f(*args), build], ids=["scope", "build"])

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import nn
 
 import torchcreator as tc
-from torchcreator._build import build
+from torchcreator import build
 from torchcreator.creators import aggregate, constrain, local
 
 BOTH = pytest.mark.parametrize("make", [lambda f, *args: f(*args), build], ids=["scope", "build"])

@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 
 import torchcreator as tc
 from tests.ranks import run_ranks
-from torchcreator._build import build
+from torchcreator import build
 from torchcreator._errors import DistributedError
 from torchcreator.creators import initialize, mirrored, sharded
 

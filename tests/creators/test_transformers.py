@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import torchcreator as tc
-from torchcreator._build import build
+from torchcreator import build
 from torchcreator.creators import from_checkpoint
 
 transformers = pytest.importorskip("transformers")

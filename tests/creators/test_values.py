@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from torchcreator._build import build
+from torchcreator import build
 from torchcreator.creators import freeze, initialize, share, where
 
 BOTH = pytest.mark.parametrize("make", [lambda f, *args: f(*args), build], ids=["scope", "build"])

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 import torchcreator as tc
-from torchcreator._build import build
+from torchcreator import build
 from torchcreator.creators import freeze, where
 
 

@@ -1,0 +1,178 @@
+"""Creators from the wild do here what they did where they come from."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import torchcreator as tc
+from torchcreator import build
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PORTS = sorted(path.stem for path in (EXAMPLES / "ports").glob("*.py"))
+
+
+def example(name):
+    (path,) = EXAMPLES.glob(f"*/{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_there_are_seven():
+    """Each port has a test below."""
+    assert len(PORTS) == 7
+    tested = {name.removeprefix("test_port_") for name in globals() if name.startswith("test_port")}
+    assert tested == set(PORTS)
+
+
+def test_the_ports_run_as_scripts():
+    """Each file is a program, too."""
+    code = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path, run_name='__main__')"
+    paths = [str(EXAMPLES / "ports" / f"{name}.py") for name in PORTS]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *paths], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") >= len(PORTS)
+
+
+def test_port_replica_local():
+    """Sonnet: what asks for nothing becomes each replica's own, and is trained."""
+    layer, loss = example("replica_local").make()
+    for parameter in layer.parameters():
+        spec = tc.spec_of(parameter)
+        assert spec.synchronization is tc.VariableSynchronization.ON_READ
+        assert spec.aggregation is tc.VariableAggregation.ONLY_FIRST_REPLICA
+        assert spec.trainable
+    assert tc.spec_of(loss).synchronization is tc.VariableSynchronization.ON_WRITE
+
+
+def test_port_functional_substitution():
+    """TFF: the model computes with the tensors it was given, and initialises none of them."""
+    port = example("functional_substitution")
+    model = port.clone_with([torch.eye(2), torch.ones(2)], lambda: nn.Linear(2, 2))
+    assert model(torch.tensor([[1.0, 2.0]])).tolist() == [[2.0, 3.0]]
+    with pytest.raises(ValueError, match=r"weight: \(3,\) is not"):
+        port.clone_with([torch.ones(3)], lambda: nn.Linear(2, 2))
+
+
+def test_port_track_and_forbid():
+    """RLlib: a variable that is not registered is found, and one in a forward pass is refused."""
+    port = example("track_and_forbid")
+
+    class Forgetful(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.kept = nn.Linear(2, 2)
+            self.hidden = [nn.Linear(2, 3, bias=False)]
+
+        def forward(self, x):
+            return tc.variable(torch.ones(2), name="late") * x
+
+    with pytest.raises(ValueError, match=r"still using variables of shapes \[\(3, 2\)\]"):
+        port.checked_model(Forgetful)
+    with pytest.raises(ValueError, match="during model initialization: late"):
+        port.compute_actions(Forgetful(), torch.ones(2))
+    assert port.compute_actions(port.checked_model(lambda: nn.Linear(2, 3)), torch.ones(2)).ndim
+
+
+def test_port_frozen_copy():
+    """slippi-ai: the copy has the student's values, and none of them is trained."""
+    student = nn.Linear(2, 3)
+    teacher = example("frozen_copy").teacher_of(lambda: nn.Linear(2, 3), student)
+    assert torch.equal(teacher.weight, student.weight)
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert all(p.requires_grad for p in student.parameters())
+
+
+def test_port_initial_from_checkpoint():
+    """VGGish: values are found by name, and the variables are listed."""
+    values = {"0.weight": torch.ones(1, 2), "0.bias": torch.zeros(1)}
+    factory = lambda: nn.Sequential(nn.Linear(2, 1))  # noqa: E731
+    model, variables = example("initial_from_checkpoint").restored(factory, values)
+    assert model(torch.ones(1, 2)).item() == 2.0
+    assert [id(v) for v in variables] == [id(p) for p in model.parameters()]
+
+
+def test_port_partitioned_embedding():
+    """The rows are spread, the first shards take the rest, and a lookup is the whole table's."""
+    port = example("partitioned_embedding")
+    with tc.creator_scope(port.partitioned(3)):
+        table = tc.variable(nn.init.normal_, shape=(10, 4), name="table")
+        layer = nn.Linear(4, 10)
+    assert [tuple(shard.shape) for shard in table.shards] == [(4, 4), (3, 4), (3, 4)]
+    assert tc.spec_of(table.shards[2]).name == "table/part_2"
+    rows = torch.tensor([[0, 9], [4, 3]])
+    assert torch.equal(table.lookup(rows), torch.cat(list(table.shards))[rows])
+    assert layer.weight.shape == (10, 4)
+
+
+def test_port_lazy_variables():
+    """Nothing is made before it is asked for, and the object stays the same."""
+    table, scope = example("lazy_variables").make(3)
+    assert table.is_meta
+    scope.initialize_all()
+    assert table.tolist() == [[1.0] * 4] * 3
+    assert isinstance(table, nn.Parameter)
+
+
+def test_lora_trains_the_update_alone():
+    """At first the adapted model is the model; then only a and b move."""
+    lora = example("lora")
+    torch.manual_seed(1)
+    plain = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    with tc.creator_scope(tc.creators.where(lora.mark, module=nn.Linear)):
+        model = build(lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2)))
+    model.load_state_dict(plain.state_dict())
+    lora.lora(model, rank=2)
+    x = torch.randn(3, 6)
+    assert torch.equal(model(x), plain(x))
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert {name.rsplit(".", 1)[1] for name in trained} == {"a", "b"}
+    model(x).square().sum().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    assert not torch.equal(model(x), plain(x))
+
+
+def test_quantised_weights_are_eight_bits():
+    """Each weight is within half a level of what it was, in a byte."""
+    port = example("quantised")
+    whole = build(nn.Linear, 20, 5, seed=0)
+    with tc.creator_scope(port.eight_bits):
+        model = port.quantised(build(nn.Linear, 20, 5, seed=0))
+    levels = model.parametrizations.weight.original
+    assert levels.dtype == torch.int8
+    error = (model.weight - whole.weight).abs()
+    assert (error <= model.parametrizations.weight[0].scale / 2 + 1e-7).all()
+    x = torch.randn(2, 20)
+    torch.testing.assert_close(model(x), whole(x), atol=0.05, rtol=0)
+
+
+def test_mup_scales_the_learning_rate_with_the_width():
+    """Hidden matrices learn at 1 / width of the base; the output begins at zero."""
+    port = example("mup")
+    creator = port.mup(lr=0.1, base_width=4, output="2.weight")
+    with tc.creator_scope(creator):
+        model = build(lambda: nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2)))
+    rates = {
+        id(p): group["lr"] for group in tc.param_groups(model, lr=0.1) for p in group["params"]
+    }
+    assert [rates[id(p)] for p in model.parameters()] == [0.1, 0.1, 0.1 * 4 / 16, 0.1]
+    assert (model[2].weight == 0).all()
+
+
+@pytest.mark.parametrize("name", ["lora", "quantised", "mup"])
+def test_each_creator_is_short(name):
+    """LoRA, quantisation and muP take less than forty lines of code each."""
+    (path,) = EXAMPLES.glob(f"*/{name}.py")
+    body = path.read_text().split('"""', 2)[2]
+    code = [row for row in body.splitlines() if row.strip() and "import" not in row]
+    assert len(code) < 40
