@@ -10,7 +10,6 @@ from torch import nn
 
 from torchcreator._errors import VariableTypeError
 from torchcreator._fill import fill
-from torchcreator._objects import recorded_tensors
 from torchcreator._recording import inside_another_recorder, record
 from torchcreator._types import Device
 from torchcreator._values import checked_device
@@ -75,8 +74,8 @@ def build(
     if inside_another_recorder():
         return factory(*args, **kwargs)
     place, seed = checked_place(device, "build()"), checked_seed(seed, "build()")
-    model, recording, births = record(factory, args, kwargs, device=place, seed=seed)
-    fill(model, recording, recorded_tensors(recording.tape, births.objects()))
+    model, recording, objects = record(factory, args, kwargs, device=place, seed=seed, find=True)
+    fill(model, recording, objects)
     recording.draws.finish()
     return model
 
@@ -124,7 +123,7 @@ def defer(
     if inside_another_recorder():
         return factory(*args, **kwargs)
     place, seed = checked_place(device, "defer()"), checked_seed(seed, "defer()")
-    model, recording, _ = record(factory, args, kwargs, device=place, seed=seed)
+    model, recording, _ = record(factory, args, kwargs, device=place, seed=seed, find=False)
     recording.attach(model)
     return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from types import CellType
 from typing import Any
 
 import torch
@@ -141,6 +142,8 @@ class _Creation:
             if made is not parameter:
                 replaced.append((parameter, made))
         parameters.clear()
+        for refused, _ in replaced:
+            self._forget(refused)
         _take_over(replaced)
 
     def put(
@@ -179,6 +182,15 @@ class _Creation:
             self._objects[storage] = waiting
         else:
             self._memory.pop(storage, None)
+
+    def _forget(self, refused: nn.Parameter) -> None:
+        """Let nothing be replayed for a parameter that a creator answered by one of its own."""
+        storage = self.recording.storage_of(refused)
+        if storage is None:
+            return
+        others = [(t, r) for t, r in self._objects.pop(storage, []) if t is not refused]
+        if others:
+            self._objects[storage] = others
 
     def _create(
         self,
@@ -292,11 +304,13 @@ def _take_over(replaced: list[tuple[nn.Parameter, nn.Parameter]]) -> None:
     if not held:
         return
     for holder in gc.get_referrers(*held):
-        if type(holder) is list and holder is not held:
+        if isinstance(holder, CellType):
+            holder.cell_contents = new_of.get(id(holder.cell_contents), holder.cell_contents)
+        elif type(holder) is list and holder is not held:
             holder[:] = [new_of.get(id(value), value) for value in holder]
         elif isinstance(holder, dict) and holder is not new_of:
             for key, value in list(holder.items()):
-                if id(value) in new_of and not isinstance(value, int):
+                if id(value) in new_of:
                     holder[key] = new_of[id(value)]
 
 

@@ -50,13 +50,14 @@ def _held_by_script(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, Any
 
 
 def _check_filled(model: nn.Module, recording: Recording) -> None:
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if recording.storage_of(tensor) is not None:
-            raise BuildError(
-                f"{name!r} still has no memory.",
-                "Something holds it where torch offers no way to exchange it.",
-                "Construct this model without build().",
-            )
+    for prefix, module in model.named_modules():
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and recording.storage_of(tensor) is not None:
+                raise BuildError(
+                    f"{prefix}.{name} still has no memory.",
+                    "Something holds it where torch offers no way to exchange it.",
+                    "Construct this model without build().",
+                )
 
 
 def _contents(

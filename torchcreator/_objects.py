@@ -32,7 +32,7 @@ class Births:
             gc.enable()
 
     def objects(self) -> list[Any]:
-        """Return the objects born since, and some older ones."""
+        """Return the objects born since, and some older ones; to be called inside the block."""
         if _collections() == self._collections:
             return gc.get_objects(generation=0)
         return gc.get_objects()  # someone called gc.collect(): they may be anywhere

@@ -103,8 +103,10 @@ class ProgramOrder:
         self._scratch = None
 
     def _of(self, device: torch.device) -> _Generator:
-        generator = default_generator(device)
-        return self._generators.setdefault(generator.device, _Generator(generator))
+        found = self._generators.get(device)
+        if found is None:
+            found = self._generators[device] = _Generator(default_generator(device))
+        return found
 
     def _state_at(self, origin: int | torch.Tensor) -> torch.Tensor:
         return self._state_after(origin) if isinstance(origin, int) else origin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -15,7 +15,7 @@ from torchcreator._disguise import Disguise
 from torchcreator._draws import Draws
 from torchcreator._errors import BuildError, VariableTypeError
 from torchcreator._log import Log
-from torchcreator._objects import Births, replace
+from torchcreator._objects import Births, recorded_tensors, replace
 from torchcreator._program_order import ProgramOrder
 from torchcreator._record import Recorder
 from torchcreator._streams import Streams
@@ -80,6 +80,8 @@ class Recording:
 
     def storage_of(self, tensor: torch.Tensor) -> int | None:
         """Return the storage that a tensor looks at, or None if it is not a recorded one."""
+        if not tensor.is_meta:  # the attribute that even a lazy parameter answers
+            return None
         with _private.no_function_modes():
             return self.tape.find(tensor) if _private.is_plain_meta(tensor) else None
 
@@ -156,9 +158,10 @@ def share(
     recording: Recording, tensors: list[tuple[torch.Tensor, Ref]], memory: torch.UntypedStorage
 ) -> None:
     """Let tensor objects of one storage look at ``memory``, each as it looked at the storage."""
-    for tensor, ref in tensors:
-        with _private.no_function_modes(), torch.inference_mode(tensor.is_inference()):
-            replace(tensor, recording.view(ref, memory))
+    with torch.no_grad(), _private.no_function_modes():
+        for tensor, ref in tensors:
+            with torch.inference_mode() if tensor.is_inference() else nullcontext():
+                replace(tensor, recording.tape.view(ref, {ref.storage: memory}))
 
 
 def record(
@@ -168,11 +171,13 @@ def record(
     *,
     device: torch.device | None,
     seed: int | None,
-) -> tuple[Model, Recording, Births]:
+    find: bool,
+) -> tuple[Model, Recording, Objects]:
     """Run ``factory`` under the recorder.
 
     Returns:
-        The model on meta, the recording, and what can tell the objects that were born.
+        The model on meta, the recording, and, where ``find``, every recorded tensor object by its
+        storage.
     """
     tape = Tape()
     draws: Draws = ProgramOrder(tape) if seed is None else Streams(tape, seed)
@@ -191,10 +196,11 @@ def record(
             if not isinstance(model, nn.Module):  # whatever its annotation says
                 raise _not_a_module(factory, model)
             recording.name(model, log)
+            objects = recorded_tensors(tape, births.objects()) if find else {}
     except BaseException:
         draws.recorded({}, {})
         raise
-    return model, recording, births
+    return model, recording, objects
 
 
 @contextmanager

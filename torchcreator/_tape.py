@@ -200,13 +200,16 @@ class Tape:
             draws: Where random numbers come from.
             blank: The byte that memory which nobody initialised is filled with.
         """
-        last_use = {s: n for n in numbers for s in (*self.ops[n].reads, *self.ops[n].writes)}
         environment: Environment = {}
         with torch.no_grad(), _private.no_function_modes():
+            if len(numbers) == 1:  # nearly always
+                self._execute(numbers[0], environment, draws, blank)
+                return environment
+            last_use = {s: n for n in numbers for s in self.ops[n].reads + self.ops[n].writes}
             for number in numbers:
                 self._execute(number, environment, draws, blank)
                 op = self.ops[number]
-                for storage in (*op.reads, *op.writes):
+                for storage in op.reads + op.writes:
                     if last_use[storage] == number and storage not in storages:
                         environment.pop(storage, None)
         return environment
@@ -215,10 +218,22 @@ class Tape:
         """Return the tensor that ``ref`` describes, on the contents in ``environment``."""
         storage = environment.get(ref.storage)
         if storage is None:
-            storage = environment[ref.storage] = self._allocate(ref.storage)
+            return self._new(ref, environment)
         tensor = torch.empty(0, dtype=ref.dtype, device=storage.device)
         tensor.set_(storage, ref.offset, ref.size, ref.stride)
-        return _private.lazy_view(tensor, conj=ref.conj, neg=ref.neg)
+        if ref.conj or ref.neg:
+            return _private.lazy_view(tensor, conj=ref.conj, neg=ref.neg)
+        return tensor
+
+    def _new(self, ref: Ref, environment: Environment) -> torch.Tensor:
+        """Return the tensor that ``ref`` describes, on new memory for its storage."""
+        if ref == self._storages[ref.storage].made and self.covers(ref):
+            device = self.device(ref.storage)
+            tensor = torch.empty_strided(ref.size, ref.stride, dtype=ref.dtype, device=device)
+            environment[ref.storage] = tensor.untyped_storage()
+            return tensor
+        environment[ref.storage] = self._allocate(ref.storage)
+        return self.view(ref, environment)
 
     def meta(self, ref: Ref) -> torch.Tensor:
         """Return a meta tensor that looks at a storage of the tape as ``ref`` describes."""
@@ -228,6 +243,8 @@ class Tape:
         """Return an operation's arguments with real tensors in place of the snapshots."""
         op = self.ops[number]
         args = [self._real(value, environment) for value in op.args]
+        if not op.kwargs:
+            return args, {}
         return args, {word: self._real(value, environment) for word, value in op.kwargs.items()}
 
     def _real(self, value: Any, environment: Environment) -> Any:
@@ -248,28 +265,26 @@ class Tape:
                 bytes_of(memory).fill_(blank)
             return
         try:
-            results, used = self._call(number, environment, draws)
+            self._call(op, number, environment, draws)
         except ReplayError:
             raise
         except Exception as error:
             raise ReplayError(op) from error
-        for output, real in zip(op.outputs, results, strict=False):
-            if output is not None:
-                self._bind(output, real, environment, used)
 
-    def _call(
-        self, number: int, environment: Environment, draws: Draws
-    ) -> tuple[Sequence[Any], set[int]]:
-        """Return an operation's results, and the storages of its arguments."""
-        op = self.ops[number]
+    def _call(self, op: Op, number: int, environment: Environment, draws: Draws) -> None:
         args, kwargs = self.arguments(number, environment)
         with default_dtype(op.default_dtype):
             if op.draws:
                 result = draws.run(number, op.func, args, kwargs)
             else:
                 result = op.func(*args, **kwargs)
+        if not op.outputs:
+            return
         used = {_private.storage_key(tensor) for tensor in tensors_in(args, kwargs)}
-        return (result if isinstance(result, (tuple, list)) else (result,)), used
+        results = result if isinstance(result, (tuple, list)) else (result,)
+        for output, real in zip(op.outputs, results, strict=False):
+            if output is not None:
+                self._bind(output, real, environment, used)
 
     def _bind(
         self, output: Ref, real: torch.Tensor, environment: Environment, used: set[int]

@@ -10,7 +10,7 @@ from tests.build.same import assert_builds_same
 
 pytest.importorskip("expecttest", reason="torch's module_db needs expecttest")
 
-from torch.testing._internal.common_modules import module_db  # noqa: E402
+from torch.testing._internal.common_modules import module_db
 
 CASES = sorted({info.name: info for info in module_db}.items())
 
