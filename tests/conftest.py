@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -9,10 +11,23 @@ collect_ignore = ["typing"]  # read by mypy in test_typing.py, never run
 pytest_plugins = ["pytester", "torchcreator.pytest_plugin"]  # ours, where it is not installed
 
 
+def pytest_configure(config):
+    """Hide GPUs unless ``-m cuda`` asks for them: ranks are forks, and autograd's threads for a
+    device, which the first backward starts, do not survive one.
+    """
+    if "cuda" not in config.option.markexpr:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Compute on one thread: the tensors are small, and a fork must not inherit a thread pool."""
+def fit_to_fork():
+    """Compute on one thread, and start autograd before anything is compiled.
+
+    The tensors are small, and a fork must not inherit a thread pool. A first backward that comes
+    after torch.compile starts threads for devices that are not there, in builds with CUDA.
+    """
     torch.set_num_threads(1)
+    torch.ones(1, requires_grad=True).sum().backward()
 
 
 @pytest.fixture(autouse=True)
