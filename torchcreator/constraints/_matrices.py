@@ -6,6 +6,7 @@ host wait (and could not be captured in a CUDA graph); LAPACK serves on CPU.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,9 +40,9 @@ class Matrix(Projection):
         matrices = w.reshape(*batch, w.shape[len(batch)], -1) if self.flatten else w
         return self.nearest(solving(matrices)).to(w.dtype).reshape(w.shape)
 
+    @abstractmethod
     def nearest(self, w: torch.Tensor) -> torch.Tensor:
         """Return the nearest matrices that are allowed."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
