@@ -21,8 +21,7 @@ from torchcreator._types import Constraint, Device, InitialValue, Shape, Variabl
 from torchcreator._uninitialized import uninitialized
 from torchcreator._values import (
     checked_device,
-    checked_dtype,
-    checked_shape,
+    checked_form,
     tensor_of,
 )
 from torchcreator.constraints import get as get_constraint
@@ -70,6 +69,10 @@ def default_creator(
     """
     if unknown:
         raise unknown_keyword(name, unknown)
+    if synchronization.__class__ is not VariableSynchronization:
+        synchronization = VariableSynchronization.of(synchronization, name)
+    if aggregation.__class__ is not VariableAggregation:
+        aggregation = VariableAggregation.of(aggregation, name)
     return make(
         initial_value,
         trainable,
@@ -78,8 +81,8 @@ def default_creator(
         name,
         dtype,
         constraint,
-        VariableSynchronization.of(synchronization, name),
-        VariableAggregation.of(aggregation, name),
+        synchronization,
+        aggregation,
         shape,
         device,
         process_group,
@@ -124,9 +127,7 @@ def make(
     # variable sets is checked together, and only when it is set.
     label = _label(name, module)
     if not (shape is None and dtype is None and device is None):
-        shape = checked_shape(shape, label)
-        dtype = checked_dtype(dtype, label)
-        device = checked_device(device, label)
+        shape, dtype, device = checked_form(shape, dtype, device, label)
     if not (constraint is None and caching_device is None and process_group is None):
         constraint = get_constraint(constraint, label)
         caching_device = checked_device(caching_device, label, "caching_device")

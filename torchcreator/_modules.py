@@ -117,9 +117,11 @@ class _StockTarget:
 def _moves(parameter: nn.Parameter, dtype: torch.dtype | None, device: torch.device | None) -> bool:
     if dtype is not None and dtype != parameter.dtype:
         return True
-    own = parameter.device  # "cuda" stands for the current one, which it may be on already
-    same = device is None or (device.type == own.type and device.index in (None, own.index))
-    return not same
+    own = parameter.device
+    if device is None or device == own:
+        return False
+    # "cuda" stands for the current one, which it may be on already.
+    return device.type != own.type or device.index is not None
 
 
 def _converted(

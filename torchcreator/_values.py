@@ -85,10 +85,21 @@ def _takes_a_tensor(function: Any) -> bool:
     return False
 
 
+def checked_form(
+    shape: Any, dtype: Any, device: Any, name: str
+) -> tuple[torch.Size | None, torch.dtype | None, torch.device | None]:
+    """Return shape, dtype and device as torch's own, each of which may be None."""
+    if shape.__class__ is not torch.Size:  # a stock module's parameter brings it as it is
+        shape = checked_shape(shape, name)
+    if dtype.__class__ is not torch.dtype:
+        dtype = checked_dtype(dtype, name)
+    return shape, dtype, checked_device(device, name)
+
+
 def checked_shape(shape: Any, name: str) -> torch.Size | None:
     """Return ``shape`` as a ``torch.Size``, or None for None."""
-    if shape is None or isinstance(shape, torch.Size):
-        return shape
+    if shape is None:
+        return None
     try:
         size = torch.Size(shape)
     except TypeError:
