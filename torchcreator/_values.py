@@ -64,13 +64,7 @@ def in_place(
     if not _takes_a_tensor(initial_value):
         return initial_value
     label = name or "Variable"
-    declared = Wanted(
-        label,
-        checked_shape(shape, label),
-        checked_dtype(dtype, label),
-        checked_device(device, label),
-    )
-    return InPlace(initial_value, declared)
+    return InPlace(initial_value, Wanted(label, *checked_form(shape, dtype, device, label)))
 
 
 def _takes_a_tensor(function: Any) -> bool:
