@@ -100,6 +100,14 @@ def test_links_lead_somewhere(page):
     assert missing == []
 
 
+def test_every_page_is_reached():
+    """The index of the documents leads to every page."""
+    index = ROOT / "docs/index.md"
+    linked = {(index.parent / target).resolve() for target, _ in LINK.findall(index.read_text())}
+    pages = {page.resolve() for page in ROOT.glob("docs/**/*.md")} - {index.resolve()}
+    assert [title(page) for page in sorted(pages - linked)] == []
+
+
 def public_names():
     yield from torchcreator.__all__
     for module in ("constraints", "creators", "distributed", "testing"):
