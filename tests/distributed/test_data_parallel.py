@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from tests.distributed.models import Policies, expected, feed, gradients
 from tests.ranks import run_ranks
 from torchcreator import variable
-from torchcreator.distributed import data_parallel
+from torchcreator.distributed import aggregate_gradients, data_parallel
 
 OPTIONS = {
     "defaults": {},
@@ -307,7 +307,57 @@ def power_sgd(rank):
     return gradients(ddp)
 
 
+class Large(nn.Module):
+    """One parameter of many elements for each policy, two buckets of them."""
+
+    def __init__(self):
+        super().__init__()
+        for name, policy in {
+            "summed": "sum",
+            "mean": "mean",
+            "first": "only_first_replica",
+        }.items():
+            value = torch.zeros(5000)
+            self.register_parameter(name, variable(value, aggregation=policy))
+
+    def forward(self, x):
+        return sum((p * x).sum() for p in self.parameters())
+
+
+def large(rank):
+    ddp = data_parallel(Large(), bucket_cap_mb=0.03)
+    results = []
+    for _ in range(3):
+        ddp.zero_grad()
+        backward(ddp, rank)
+        results.append([p.grad.unique().tolist() for p in ddp.parameters()])
+    ddp(torch.tensor([float("nan") if rank else 1.0])).backward()
+    return results, [str(p.grad.max().item()) for p in ddp.parameters()]
+
+
+def over_a_mesh(rank):
+    mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (2,))
+    ddp = data_parallel(Policies(rank), device_mesh=mesh)
+    backward(ddp, rank)
+    return gradients(ddp)
+
+
+def policies_twice(rank):
+    ddp = data_parallel(Policies(rank))
+    messages = []
+    for _ in range(2):  # the refusal itself must leave the policies in force
+        try:
+            aggregate_gradients(ddp)
+        except RuntimeError as error:
+            messages.append(str(error))
+    backward(ddp, rank)
+    return messages, gradients(ddp)
+
+
 SCENARIOS = [
+    large,
+    over_a_mesh,
+    policies_twice,
     unused_on_rank_1,
     nan_on_rank_1,
     bit_equal_to_ddp,
@@ -335,6 +385,26 @@ def played(tmp_path_factory):
 
     both = run_ranks(play, 2, tmp_path_factory.mktemp("ranks"))
     return {name: [rank[name] for rank in both] for name in both[0]}
+
+
+def test_large_parameters(played):
+    """Gradients too large for one product of the bucket are scaled one by one, NaN included."""
+    for results, spoiled in played["large"]:
+        assert results == [[[3.0], [1.5], [1.0]]] * 3
+        assert spoiled == ["nan", "nan", "2.0"]
+
+
+def test_a_mesh_names_the_ranks(played):
+    """A device mesh serves as DDP's own option does."""
+    assert played["over_a_mesh"] == [expected(0), expected(1)]
+
+
+def test_policies_are_not_applied_twice(played):
+    """A DDP from data_parallel refuses aggregate_gradients, and goes on as before."""
+    for rank, (messages, got) in enumerate(played["policies_twice"]):
+        assert len(messages) == 2
+        assert all("has its policies from data_parallel() already" in m for m in messages)
+        assert got == expected(rank)
 
 
 def test_unused_on_one_rank(played):

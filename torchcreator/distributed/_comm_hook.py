@@ -1,0 +1,191 @@
+"""The communication hook that carries policies out in DDP's buckets."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from torchcreator._collectives import World
+from torchcreator.distributed._arrivals import Arrival, Gradients
+from torchcreator.distributed._policy import FIRST, SUM, Managed, narrower
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import GradBucket
+
+_SMALL = 2048
+"""Below so many elements a gradient, one product of the whole bucket is cheaper than one each."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the gradients of one bucket need.
+
+    Attributes:
+        uniform: Whether all of them are averaged.
+        averaged: The positions of those that are.
+        silenced: The positions of those of which this rank has nothing to say.
+        summed: The positions of the summed ones, and the ids of their parameters.
+        keys: Those ids.
+        factors: Of a bucket of small gradients: what each element is multiplied with, where
+            nothing summed was accumulated before.
+        silent: Of such a bucket: which elements are zeroed, if any are.
+    """
+
+    uniform: bool
+    averaged: list[int]
+    silenced: list[int]
+    summed: list[tuple[int, int]]
+    keys: frozenset[int]
+    factors: torch.Tensor | None
+    silent: torch.Tensor | None
+
+
+class BucketReduction:
+    """The comm hook of one DDP: scales each gradient in its bucket, then sums the bucket.
+
+    MEAN and ONLY_FIRST_REPLICA may be scaled here, after accumulation: both leave a gradient that
+    is already reduced as it is. SUM may not (it would sum it once more), so what a backward adds
+    is multiplied by the world's size before it is accumulated, and the bucket averages. Where
+    nothing was accumulated yet, which is nearly always, the prehook returns at once and the
+    bucket sums: one empty Python call per summed parameter is all that SUM costs.
+    """
+
+    def __init__(
+        self,
+        ddp: DistributedDataParallel,
+        managed: list[Managed],
+        *,
+        world: World,
+        wire: torch.dtype | None,
+    ) -> None:
+        # Weak, or the hook would keep the DDP alive that keeps the hook.
+        self._ddp = weakref.ref(ddp)
+        self._world = world
+        self._wire = wire
+        self._policy = {id(m.parameter): m.aggregation for m in managed}
+        self._plans: dict[tuple[int, ...], _Plan] = {}
+        self._raw: set[int] = set()
+        self._arrivals = [
+            Arrival.at(m.parameter, self._on_arrival(m.parameter))
+            for m in managed
+            if m.aggregation is SUM and world.size > 1
+        ]
+
+    def _on_arrival(
+        self, parameter: nn.Parameter
+    ) -> Callable[[Gradients], tuple[torch.Tensor, ...] | None]:
+        """Return the prehook of a summed parameter."""
+        ddp, raw, key, size = self._ddp, self._raw, id(parameter), self._world.size
+
+        def on_arrival(gradients: Gradients) -> tuple[torch.Tensor, ...] | None:
+            gradient = gradients[0]
+            if gradient is None:
+                return None
+            if parameter.grad is None:
+                host = ddp()
+                if host is not None and host.require_backward_grad_sync:
+                    raw.add(key)
+                    return None
+                raw.discard(key)
+            elif key in raw:  # the second arrival in one backward, under reentrant checkpointing
+                return None
+            return (gradient * size,)
+
+        return on_arrival
+
+    def reduce(self, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
+        """Scale and sum one bucket: DDP's communication hook."""
+        buffer = bucket.buffer()
+        plan = self._plan(bucket.parameters(), buffer)
+        raw = plan.keys & self._raw
+        self._raw -= raw
+        if buffer.is_sparse:
+            buffer = self._scaled_sparse(buffer, plan, raw)
+        elif plan.uniform:
+            buffer.mul_(1.0 / self._world.size)
+        elif plan.factors is not None and len(raw) == len(plan.keys):
+            buffer.mul_(plan.factors)
+            if plan.silent is not None:
+                # Zeroed, not multiplied by zero: a NaN stays on the rank that made it.
+                buffer.masked_fill_(plan.silent, 0)
+        else:
+            self._scale(bucket.gradients(), plan, raw)
+        return _sum(buffer, self._world, self._wire)
+
+    def _plan(self, parameters: list[torch.Tensor], buffer: torch.Tensor) -> _Plan:
+        # By identity: DDP rebuilds its buckets after the first backward.
+        keys = tuple(map(id, parameters))
+        plan = self._plans.get(keys)
+        if plan is None:
+            plan = self._plans[keys] = self._new_plan(parameters, buffer)
+        return plan
+
+    def _new_plan(self, parameters: list[torch.Tensor], buffer: torch.Tensor) -> _Plan:
+        policies = [self._policy.get(id(p)) for p in parameters]
+        averaged = [i for i, policy in enumerate(policies) if policy not in (SUM, FIRST)]
+        first = [i for i, policy in enumerate(policies) if policy is FIRST]
+        silenced = first if self._world.rank else []
+        factors = silent = None
+        if not buffer.is_sparse and buffer.numel() < _SMALL * len(parameters):
+            factors = _spread(averaged, parameters, 1.0 / self._world.size, torch.ones_like(buffer))
+            if silenced:
+                silent = _spread(silenced, parameters, 1.0, torch.zeros_like(buffer)).bool()
+        summed = [(i, id(parameters[i])) for i, policy in enumerate(policies) if policy is SUM]
+        return _Plan(
+            uniform=len(averaged) == len(parameters),
+            averaged=averaged,
+            silenced=silenced,
+            summed=summed,
+            keys=frozenset(key for _, key in summed),
+            factors=factors,
+            silent=silent,
+        )
+
+    def _scale(self, gradients: list[torch.Tensor], plan: _Plan, raw: frozenset[int]) -> None:
+        averaged = [*plan.averaged, *(i for i, key in plan.summed if key not in raw)]
+        if averaged:
+            torch._foreach_mul_([gradients[i] for i in averaged], 1.0 / self._world.size)
+        if plan.silenced:
+            torch._foreach_zero_([gradients[i] for i in plan.silenced])
+
+    def _scaled_sparse(
+        self, buffer: torch.Tensor, plan: _Plan, raw: frozenset[int]
+    ) -> torch.Tensor:
+        """Return the one sparse gradient of a bucket, scaled as `_scale` would in place."""
+        if plan.silenced:
+            return torch.zeros_like(buffer)  # a sparse tensor without any element
+        if plan.averaged or (plan.summed and not raw):
+            return buffer * (1.0 / self._world.size)
+        return buffer
+
+
+def _spread(
+    positions: list[int], parameters: list[torch.Tensor], value: float, target: torch.Tensor
+) -> torch.Tensor:
+    """Return ``target`` with ``value`` where the gradients at these positions lie."""
+    sizes = [p.numel() for p in parameters]
+    pieces = target.split(sizes)
+    for i in positions:
+        pieces[i].fill_(value)
+    return target
+
+
+def _sum(
+    buffer: torch.Tensor, world: World, wire: torch.dtype | None
+) -> torch.futures.Future[torch.Tensor]:
+    """Start the sum of a bucket over all ranks, in a narrower dtype if one is asked for."""
+    sent = buffer.to(wire) if narrower(wire, buffer.dtype) else buffer
+    work = dist.all_reduce(sent, group=world.group, async_op=True)
+
+    def received(done: torch.futures.Future[object]) -> torch.Tensor:
+        done.value()  # raises what went wrong
+        return buffer if sent is buffer else buffer.copy_(sent)
+
+    return work.get_future().then(received)  # type: ignore[no-any-return]
