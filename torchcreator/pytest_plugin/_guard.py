@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Generator
+from contextvars import Context
 from typing import Any
 
 import pytest
@@ -72,6 +73,7 @@ class Guard:
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Open the test's scopes, if no fixture did."""
         self._enter(item)
+        _into_the_context_of(getattr(item, "instance", None))
         result = yield
         item.stash[_passed] = True
         return result
@@ -112,6 +114,17 @@ class Guard:
         if lost and forbids(item, "allow_changed_hooks"):
             complaints.append(_unhooked(item, lost))
         return complaints
+
+
+def _into_the_context_of(instance: object) -> None:
+    """Let the coroutines of an unittest.IsolatedAsyncioTestCase see the scopes of this thread.
+
+    They run in a copy of the context that is taken when the instance is made, before its fixtures.
+    """
+    context = getattr(instance, "_asyncioTestContext", None)  # since Python 3.11
+    root = sys.modules.get("torchcreator._root")
+    if isinstance(context, Context) and root is not None:
+        context.run(root.current.set, root.current.get())
 
 
 def _left_open(item: pytest.Item, left: list[_watch.OpenScope]) -> str:

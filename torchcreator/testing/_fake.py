@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 from typing_extensions import Unpack
 
 from torchcreator._types import NextCreator, VariableKwargs
+from torchcreator._values import in_place
 from torchcreator.testing._pattern import patterned
 
 
@@ -52,11 +55,18 @@ class FakeCreator:
         if in_hand or kwargs.get("shape") is None:
             return next_creator(**kwargs)
         self.made += 1
-        kwargs["initial_value"] = functools.partial(_fake, kwargs.get("name") or "Variable")
+        kwargs["initial_value"] = _value(kwargs)
         return next_creator(**kwargs)
 
     def __repr__(self) -> str:
         return "FakeCreator()"
+
+
+def _value(kwargs: VariableKwargs) -> Callable[[], Any]:
+    """Return what makes the fake, once the creators further out had their say on its dtype."""
+    name = kwargs.get("name") or "Variable"
+    shape, dtype, device = kwargs.get("shape"), kwargs.get("dtype"), kwargs.get("device")
+    return in_place(functools.partial(_fake, name), name, shape, dtype, device)
 
 
 def _fake(name: str, wanted: torch.Tensor) -> torch.Tensor:

@@ -13,11 +13,14 @@ BLOCK = 65_521
 """The period of the pattern: a prime, so that the rows of a matrix differ."""
 _GOLDEN = 0.618_033_988_749_894_9
 _SPREAD = 0.02 * 3**0.5  # uniform within ± this: a standard deviation of 0.02
-_STARTS, _APART = 61, 32
+_STARTS, _APART = 1013, 32
 """How many places a value may start at, and how many elements lie between them: 64 bytes or more,
 for aligned vector loads."""
 _MAPPED = 32_768
-"""From how many elements a mapping costs less than a copy."""
+"""From how many elements a mapping costs less than a copy; with the last start, within a block."""
+
+_HAS_FILES = sys.platform == "linux"
+"""Whether a file can be in memory, and be opened by a path."""
 
 _growing = threading.Lock()
 
@@ -33,7 +36,9 @@ def patterned(count: int, dtype: torch.dtype, start: int) -> torch.Tensor:
     if dtype.is_complex:
         return torch.view_as_complex(patterned(2 * count, dtype.to_real(), start).view(-1, 2))
     offset = start % _STARTS * _APART
-    if count < _MAPPED or sys.platform != "linux":
+    if count < _MAPPED:
+        return _block(dtype)[offset : offset + count].clone()
+    if not _HAS_FILES:
         repeats = -(-(offset + count) // BLOCK)
         return _block(dtype).repeat(repeats)[offset : offset + count].clone()
     return _file(dtype).mapped(offset + count)[offset:]
