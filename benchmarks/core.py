@@ -13,6 +13,7 @@ from torch import nn
 
 import torchcreator as tc
 from benchmarks._measure import Ratio, compare, print_table
+from torchcreator import _watch
 
 DEPTH = 20
 MODULES = 300
@@ -95,11 +96,34 @@ def entering() -> Ratio:
     return compare("entering and leaving a scope, against `ContextVar` set and reset", ours, theirs)
 
 
+def plain() -> list[nn.Linear]:
+    """Make many small stock modules."""
+    return [nn.Linear(16, 16) for _ in range(MODULES)]
+
+
+def without_a_scope() -> Ratio:
+    """Time stock modules after a scope was used and closed, against torch without our hook."""
+    with tc.creator_scope(identity):
+        pass
+    ours = _watch.hooks()
+
+    def untouched() -> None:
+        for hook in ours:
+            hook.handle.remove()
+        plain()
+        list(_watch.reinstall_lost_hooks())
+
+    return compare(
+        f"{MODULES} `nn.Linear(16, 16)` with no scope open, against without our hook",
+        plain,
+        untouched,
+        seconds=5.0,
+        at_most=1.02,
+    )
+
+
 def stock_modules() -> Ratio:
     """Time many small stock modules in a scope against the same ones without."""
-
-    def plain() -> list[nn.Linear]:
-        return [nn.Linear(16, 16) for _ in range(MODULES)]
 
     def in_a_scope() -> None:
         with tc.creator_scope(identity):
@@ -118,7 +142,7 @@ def main() -> None:
     """Print every row."""
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, one thread\n")
-    print_table([one_variable(), *levels(), entering(), stock_modules()])
+    print_table([one_variable(), *levels(), entering(), without_a_scope(), stock_modules()])
 
 
 if __name__ == "__main__":

@@ -131,6 +131,11 @@ def install(purpose: str, register: Callable[[Any], Any], function: Callable[...
     _hooks.append(Hook(purpose, register, function, register(function)))
 
 
+def hooks() -> tuple[Hook, ...]:
+    """Return the hooks of ours that torch has, or should have."""
+    return tuple(_hooks)
+
+
 def reinstall_lost_hooks() -> Iterator[str]:
     """Register again what somebody removed, and yield the purpose of each such hook."""
     for hook in _hooks:
