@@ -170,6 +170,8 @@ class _Load:
 
     def _buffers(self, model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the persistent buffers that are in the files; those that should be are missing."""
+        if next(model.buffers(), None) is None:
+            return  # a state_dict of a large model takes a while
         state = model.state_dict(keep_vars=True)
         complete = self._asked == sum(1 for _ in model.parameters())
         for path, module in model.named_modules(remove_duplicate=False):
