@@ -12,8 +12,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
 import torchcreator as tc
-from torchcreator import _private, build, creators
+from torchcreator import _errors, _private, build, creators
 from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator.testing import assert_creator_conforms
 
 
 class Model(nn.Module):
@@ -163,6 +164,20 @@ PAIRS = [pair for pair in itertools.permutations(CREATORS, 2) if pair != CASTS_T
 LATER = {"sharded", "from_checkpoint", "share"}
 """Creators that a module of several parts needs a build for: they need values, or full names."""
 IN_A_SCOPE = [pair for pair in PAIRS if not LATER & set(pair)]
+
+
+REFUSES = {
+    "sharded": _errors.VariableValueError,
+    "from_checkpoint": _errors.CheckpointError,
+    "share": _errors.VariableValueError,
+}
+"""Those that may decline: no value or dimension to split, no such name, another shape."""
+
+
+@pytest.mark.parametrize("name", CREATORS)
+def test_each_conforms(name, have):
+    """Each creator serves in every situation, or declines with an error of its own."""
+    assert_creator_conforms(CREATORS[name](have), refuses=REFUSES.get(name, ()))
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)

@@ -80,6 +80,21 @@ def test_a_stock_module_in_a_plain_scope_has_nothing_to_shard(tmp_path):
     assert run_ranks(rank, 1, tmp_path) == [True]
 
 
+def test_a_dimension_that_is_not_there_cannot_be_split(tmp_path):
+    """A scalar, and a vector by its columns, are errors that name the variable."""
+
+    def rank(_):
+        mesh = init_device_mesh("cpu", (1,))
+        with tc.creator_scope(sharded(mesh, [Shard(1)])):
+            with pytest.raises(ValueError, match=r"split 'gain', of shape \(\), by"):
+                tc.variable(1.0, name="gain")
+            with pytest.raises(ValueError, match=r"split 'bias', of shape \(2,\), by"):
+                tc.variable([1.0, 2.0], name="bias")
+        return True
+
+    assert run_ranks(rank, 1, tmp_path) == [True]
+
+
 def test_values_are_the_first_ranks(tmp_path):
     """``mirrored`` sends each value as it is made, to one group or to all."""
 

@@ -38,7 +38,8 @@ def sharded(mesh: DeviceMesh, placements: Sequence[Placement]) -> Creator:
         placements: How each dimension of the mesh splits a parameter, as for `distribute_tensor`.
 
     Raises:
-        VariableValueError: A stock module in a plain scope will initialise the parameter itself.
+        VariableValueError: A stock module in a plain scope will initialise the parameter itself;
+            or a parameter lacks the dimension that is to be split.
 
     Example:
         >>> import torch
@@ -65,6 +66,7 @@ def sharded(mesh: DeviceMesh, placements: Sequence[Placement]) -> Creator:
         if (before := replacement_of(made)) is not None:
             return before
         _check_valued(made, kwargs, "sharded")
+        _check_dimensions(made, kwargs, placements)
         # No source rank: every rank has the whole and takes its part, so nobody waits for anybody.
         shard = distribute_tensor(made.detach(), mesh, placements, src_data_rank=None)
         kept = replaced(made, shard)
@@ -133,6 +135,21 @@ def _check_same(made: nn.Parameter, kwargs: VariableKwargs, world: World) -> Non
         "Each value is sent from the first rank to the others as it is made.",
         "Make the same variables in the same order on all ranks, or use data_parallel().",
     )
+
+
+def _check_dimensions(
+    made: nn.Parameter, kwargs: VariableKwargs, placements: Sequence[Placement]
+) -> None:
+    for placement in placements:
+        dim = getattr(placement, "dim", None)  # of a Shard
+        if dim is not None and not -made.ndim <= dim < made.ndim:
+            raise VariableValueError(
+                f"sharded() was to split {kwargs.get('name') or 'Variable'!r}, of shape "
+                f"{tuple(made.shape)}, by {placement}.",
+                "It does not have that dimension.",
+                "Choose what is split: where(sharded(...), when=lambda shape, **_: len(shape) > 1)"
+                ", say.",
+            )
 
 
 def _check_valued(made: nn.Parameter, kwargs: VariableKwargs, creator: str) -> None:
