@@ -44,7 +44,7 @@ WHOLE = {
         {},
         "Variable 'w' has no initial_value.\n"
         "Neither its caller nor a creator gave one, and no module waits to initialise it: that "
-        "holds once for each parameter of a stock module, under the module and name it came with.\n"
+        "holds once for each parameter of a stock module.\n"
         "Pass a tensor, a number, a callable, or shape= with an initialiser such as "
         "torch.nn.init.zeros_; or validate_shape=False without shape= to leave it uninitialised.",
     ),

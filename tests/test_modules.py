@@ -780,6 +780,47 @@ def test_a_creator_may_make_other_variables_meanwhile():
     assert beside[1].weight.shape == (1, 1)
 
 
+def test_a_creator_may_make_other_variables_of_the_same_module():
+    """Another variable that names the same module as its owner does not take its parameter."""
+    beside = []
+
+    def creator(next_creator, **kwargs):
+        if kwargs["module"] is not None and not beside:
+            beside.append(None)
+            beside[0] = tc.variable(5.0, name="average", module=kwargs["module"])
+        return next_creator(**kwargs)
+
+    with tc.creator_scope(creator):
+        module = Own()
+    assert module.w is module.made[0]
+    assert beside[0].item() == 5.0
+    assert beside[0] is not module.w
+
+
+def test_a_creator_may_rename_a_modules_parameter():
+    """The spec has the creator's name; the module keeps its own, its object and its values."""
+
+    def prefixed(next_creator, **kwargs):
+        return next_creator(**{**kwargs, "name": f"encoder/{kwargs['name']}"})
+
+    with tc.creator_scope(prefixed):
+        module = Own()
+    assert module.w is module.made[0]
+    assert dict(module.named_parameters()).keys() == {"w"}
+    assert tc.spec_of(module.w).name == "encoder/w"
+
+
+def test_a_constraint_that_is_not_defined_for_a_parameter_is_refused_at_once():
+    """A ready-made constraint is held against shape and dtype where it is declared."""
+    with (
+        tc.creator_scope(changed(constraint=tc.constraints.Symmetric())),
+        pytest.raises(TypeError, match=r"Symmetric\(\).*'Linear\.weight'.*\(3, 2\)"),
+    ):
+        nn.Linear(2, 3)
+    with pytest.raises(TypeError, match=r"NonNeg\(\).*'spectrum'.*complex64"):
+        tc.variable(torch.zeros(2, dtype=torch.complex64), name="spectrum", constraint="non_neg")
+
+
 def test_a_creator_that_makes_modules_for_ever_is_told():
     """A module in a creator runs the whole chain again; the error says what to call instead."""
 

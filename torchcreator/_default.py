@@ -24,11 +24,11 @@ from torchcreator._values import (
     checked_form,
     tensor_of,
 )
+from torchcreator.constraints import check
 from torchcreator.constraints import get as get_constraint
 
 _ON_READ = VariableSynchronization.ON_READ
 _MEAN = VariableAggregation.MEAN
-_NO_TAGS: Mapping[str, Any] = {}
 
 
 def default_creator(
@@ -132,17 +132,16 @@ def make(
         constraint = get_constraint(constraint, label)
         caching_device = checked_device(caching_device, label, "caching_device")
         _check_group(process_group, label)
-    waiting = target_of(module, name)
+    waiting = target_of(module)
     data = None
     if initial_value is not None:
         data = tensor_of(initial_value, label, shape, dtype, device)
     elif waiting is None and (validate_shape or shape is not None):
         raise _no_value(label)
     kind = data.dtype if data is not None else _unset_dtype(dtype, waiting)
-    if trainable is None:
-        trainable = synchronization is not _ON_READ and _has_gradient(kind)
-    elif not isinstance(trainable, bool) or (trainable and not _has_gradient(kind)):
-        raise _wrong_trainable(trainable, kind, label)
+    trainable = _trainable(trainable, synchronization, kind, label)
+    if constraint is not None:
+        _check_constraint(constraint, data, waiting, kind, label)
     _check_policies(aggregation, kind, tags, label)
     parameter = (
         nn.Parameter(data, trainable)
@@ -159,7 +158,7 @@ def make(
         aggregation,
         caching_device,
         process_group,
-        _NO_TAGS if tags is None else dict(tags),  # what the caller does to his later is his
+        {} if tags is None else dict(tags),  # what the caller does to his later is his
         validate_shape,
     )
     if waiting is None:
@@ -202,10 +201,6 @@ def _unset_dtype(dtype: torch.dtype | None, waiting: Target | None) -> torch.dty
     return dtype or own
 
 
-def _has_gradient(dtype: torch.dtype) -> bool:
-    return dtype.is_floating_point or dtype.is_complex
-
-
 def _check_group(group: Any, label: str) -> None:
     if group is None or isinstance(group, ProcessGroup) or group is GroupMember.NON_GROUP_MEMBER:
         return
@@ -214,6 +209,19 @@ def _check_group(group: Any, label: str) -> None:
         "A variable is aggregated over a group of torch.distributed.",
         "Pass what torch.distributed.new_group(...) returned, or None for the default group.",
     )
+
+
+def _check_constraint(
+    constraint: Constraint,
+    data: torch.Tensor | None,
+    waiting: Target | None,
+    dtype: torch.dtype,
+    label: str,
+) -> None:
+    """Refuse a ready-made constraint that is not defined for this shape or dtype."""
+    known = data if data is not None or waiting is None else waiting.parameter
+    if known is not None and not is_lazy(known):  # of the others, the first step will tell
+        check(constraint, torch.empty(known.shape, dtype=dtype, device="meta"), label)
 
 
 def _check_policies(
@@ -237,21 +245,29 @@ def _no_value(label: str) -> VariableValueError:
     return VariableValueError(
         f"Variable {label!r} has no initial_value.",
         "Neither its caller nor a creator gave one, and no module waits to initialise it: that "
-        "holds once for each parameter of a stock module, under the module and name it came with.",
+        "holds once for each parameter of a stock module.",
         "Pass a tensor, a number, a callable, or shape= with an initialiser such as "
         "torch.nn.init.zeros_; or validate_shape=False without shape= to leave it uninitialised.",
     )
 
 
-def _wrong_trainable(trainable: Any, dtype: torch.dtype, label: str) -> VariableTypeError:
+def _trainable(
+    trainable: Any, synchronization: VariableSynchronization, dtype: torch.dtype, label: str
+) -> bool:
+    """Return whether it gets gradients: by default where it can, and all ranks share it."""
+    possible = dtype.is_floating_point or dtype.is_complex
+    if trainable is None:
+        return possible and synchronization is not _ON_READ
     if not isinstance(trainable, bool):
-        return VariableTypeError(
+        raise VariableTypeError(
             f"The trainable of variable {label!r} is {trainable!r}.",
             "It becomes requires_grad, which is True or False.",
             "Pass True, False, or None for the default.",
         )
-    return VariableTypeError(
-        f"Variable {label!r} is trainable with dtype {dtype}.",
-        "Only floating and complex tensors have gradients.",
-        "Pass trainable=False, or a floating dtype.",
-    )
+    if trainable and not possible:
+        raise VariableTypeError(
+            f"Variable {label!r} is trainable with dtype {dtype}.",
+            "Only floating and complex tensors have gradients.",
+            "Pass trainable=False, or a floating dtype.",
+        )
+    return trainable

@@ -5,7 +5,7 @@ A stock module's own parameter and a recorded one are the same case for the defa
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -48,12 +48,19 @@ class Target(Protocol):
 target: ContextVar[Target | None] = ContextVar("torchcreator_target", default=None)
 
 
-def target_of(module: nn.Module | None, name: str | None) -> Target | None:
-    """Return the waiting target if these name it and nobody took it yet.
-
-    A creator may make other variables meanwhile, of the same module too.
-    """
+def target_of(module: nn.Module | None) -> Target | None:
+    """Return the waiting target of a module, if there is one and nobody took it yet."""
     waiting = target.get()
-    if waiting is None or waiting.made is not None:
+    if waiting is None or waiting.made is not None or waiting.module is not module:
         return None
-    return waiting if waiting.module is module and waiting.name == name else None
+    return waiting
+
+
+def set_aside(module: nn.Module | None, name: str | None) -> Token[Target | None] | None:
+    """Keep a waiting target from another variable that a creator makes of the same module.
+
+    Returns:
+        What `target.reset` takes to let it wait again; None where nothing had to be kept.
+    """
+    waiting = target_of(module)
+    return None if waiting is None or waiting.name == name else target.set(None)

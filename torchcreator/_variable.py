@@ -13,6 +13,7 @@ from torchcreator._default import make, unknown_keyword
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._recursion import explained
 from torchcreator._root import current
+from torchcreator._target import set_aside, target
 from torchcreator._types import Constraint, Device, InitialValue, Shape
 from torchcreator._values import in_place
 
@@ -111,6 +112,7 @@ def variable(
             tags,
             module,
         )
+    kept = set_aside(module, name)
     try:
         return link.chain(
             initial_value=initial_value,
@@ -130,3 +132,6 @@ def variable(
         )
     except RecursionError as error:
         raise explained(error, variable, link.chain, name) from None
+    finally:
+        if kept is not None:
+            target.reset(kept)

@@ -220,12 +220,11 @@ def check_dtensors(cases: list[Case], mesh: object, words: tuple[str, ...]) -> N
 
 
 def constrain(module: nn.Module, p: nn.Parameter, constraint: object) -> None:
-    from torchcreator._spec import Declaration
     from torchcreator._table import declaration_of, declare
 
-    like = declaration_of(tc.variable([1.0], constraint=constraint))
+    like = declaration_of(tc.variable(torch.zeros(p.shape), constraint=constraint))
     module.w = p
-    declare(module, "w", Declaration(*like.fields))
+    declare(module, "w", like)
 
 
 class TestDTensor:
