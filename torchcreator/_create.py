@@ -176,7 +176,8 @@ class _Creation:
         waiting = [(t, r) for t, r in self._objects.pop(storage) if t is not parameter]
         if alike:
             loose = [(t, r) for t, r in waiting if not isinstance(t, nn.Parameter)]
-            share(self.recording, loose, data.untyped_storage())
+            with torch.no_grad():
+                share(self.recording, loose, data.untyped_storage())
             waiting = [(t, r) for t, r in waiting if isinstance(t, nn.Parameter)]
         if waiting:
             self._objects[storage] = waiting

@@ -34,8 +34,9 @@ def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
         create_parameters(model, recording, objects, chain)
     storages = [*(s for s in recording.names if s in objects)]
     storages += [s for s in objects if s not in recording.names]
-    for storage, memory in _contents(recording, storages):
-        share(recording, objects.pop(storage), memory)
+    with torch.no_grad():
+        for storage, memory in _contents(recording, storages):
+            share(recording, objects.pop(storage), memory)
     for held, name, tensor in scripted:
         held[name] = tensor
     _check_filled(model, recording)
@@ -66,8 +67,11 @@ def _contents(
     """Yield the contents of the storages, made in several threads where draws allow it."""
     threads = torch.get_num_threads() if recording.draws.independent else 1
     large = [s for s in storages if recording.tape.nbytes(s) >= _WORTH_A_THREAD]
+    large.sort(key=recording.tape.nbytes, reverse=True)  # the last to finish should be short
     if threads > 1 and len(large) > 1:
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(
+            threads, initializer=torch.set_grad_enabled, initargs=(False,)
+        ) as pool:
             yield from zip(large, pool.map(recording.contents, large), strict=True)
         done = set(large)
         storages = [s for s in storages if s not in done]

@@ -174,8 +174,16 @@ def all_sharded_parameters() -> list[ShardedParameter]:
 
 
 def is_plain_meta(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor is on meta and has a storage of its own (a sparse one has none)."""
-    return tensor.is_meta and bool(torch._C._has_storage(tensor))
+    """Return whether a tensor is on meta and has a storage of its own.
+
+    A sparse one has none, and one that wraps others (a DTensor) has none that counts.
+    """
+    if not tensor.is_meta or type(tensor).__torch_dispatch__ is not _PLAIN_DISPATCH:
+        return False
+    return bool(torch._C._has_storage(tensor))
+
+
+_PLAIN_DISPATCH = torch.Tensor.__torch_dispatch__
 
 
 def not_compiled(function: _F) -> _F:

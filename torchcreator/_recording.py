@@ -157,8 +157,11 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 def share(
     recording: Recording, tensors: list[tuple[torch.Tensor, Ref]], memory: torch.UntypedStorage
 ) -> None:
-    """Let tensor objects of one storage look at ``memory``, each as it looked at the storage."""
-    with torch.no_grad(), _private.no_function_modes():
+    """Let tensor objects of one storage look at ``memory``, each as it looked at the storage.
+
+    To be called without grad mode.
+    """
+    with _private.no_function_modes():
         for tensor, ref in tensors:
             with torch.inference_mode() if tensor.is_inference() else nullcontext():
                 replace(tensor, recording.tape.view(ref, {ref.storage: memory}))

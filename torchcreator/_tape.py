@@ -200,18 +200,25 @@ class Tape:
             draws: Where random numbers come from.
             blank: The byte that memory which nobody initialised is filled with.
         """
+        if torch.is_grad_enabled() or _private.function_modes_active():
+            with torch.no_grad(), _private.no_function_modes():
+                return self._replay(numbers, storages, draws, blank)
+        return self._replay(numbers, storages, draws, blank)
+
+    def _replay(
+        self, numbers: Sequence[int], storages: Sequence[int], draws: Draws, blank: int
+    ) -> Environment:
         environment: Environment = {}
-        with torch.no_grad(), _private.no_function_modes():
-            if len(numbers) == 1:  # nearly always
-                self._execute(numbers[0], environment, draws, blank)
-                return environment
-            last_use = {s: n for n in numbers for s in self.ops[n].reads + self.ops[n].writes}
-            for number in numbers:
-                self._execute(number, environment, draws, blank)
-                op = self.ops[number]
-                for storage in op.reads + op.writes:
-                    if last_use[storage] == number and storage not in storages:
-                        environment.pop(storage, None)
+        if len(numbers) == 1:  # nearly always
+            self._execute(numbers[0], environment, draws, blank)
+            return environment
+        last_use = {s: n for n in numbers for s in self.ops[n].reads + self.ops[n].writes}
+        for number in numbers:
+            self._execute(number, environment, draws, blank)
+            op = self.ops[number]
+            for storage in op.reads + op.writes:
+                if last_use[storage] == number and storage not in storages:
+                    environment.pop(storage, None)
         return environment
 
     def view(self, ref: Ref, environment: Environment) -> torch.Tensor:

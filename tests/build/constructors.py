@@ -480,3 +480,70 @@ def functional():
             self.register_buffer("l", torch.triu(torch.full((3, 3), float("-inf")), 1))
 
     return Functional()
+
+
+@of("timm style")
+def vision_transformer():
+    class DropPath(nn.Module):
+        def __init__(self, rate):
+            super().__init__()
+            self.rate = rate
+
+    class Block(nn.Module):
+        def __init__(self, dim, rate):
+            super().__init__()
+            self.norm = nn.LayerNorm(dim, eps=1e-6)
+            self.qkv = nn.Linear(dim, dim * 3)
+            self.proj = nn.Linear(dim, dim)
+            self.scale = nn.Parameter(1e-5 * torch.ones(dim))
+            self.drop_path = DropPath(rate) if rate > 0 else nn.Identity()
+
+    class VisionTransformer(nn.Module):
+        def __init__(self, dim=8, depth=3):
+            super().__init__()
+            self.patch = nn.Conv2d(3, dim, 4, 4)
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+            self.pos_embed = nn.Parameter(torch.randn(1, 17, dim) * 0.02)
+            rates = [x.item() for x in torch.linspace(0, 0.1, depth)]
+            self.blocks = nn.Sequential(*(Block(dim, rate) for rate in rates))
+            self.head = nn.Linear(dim, 10)
+            nn.init.trunc_normal_(self.pos_embed, std=0.02)
+            nn.init.normal_(self.cls_token, std=1e-6)
+            for name, module in self.named_modules():
+                if isinstance(module, nn.Linear):
+                    bias = -math.log(10) if name == "head" else 0.0
+                    nn.init.trunc_normal_(module.weight, std=0.02)
+                    nn.init.constant_(module.bias, bias)
+                elif isinstance(module, nn.Conv2d):
+                    flat = module.weight.view(module.weight.shape[0], -1)
+                    nn.init.xavier_uniform_(flat)
+            with torch.no_grad():
+                for layer, block in enumerate(self.blocks, 1):
+                    block.proj.weight.div_(math.sqrt(2.0 * layer))
+
+    return VisionTransformer()
+
+
+@of("Lightning style")
+def lightning():
+    class Metric(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self._defaults = {}
+            for name, default in {"total": torch.tensor(0), "value": torch.zeros(3)}.items():
+                self._defaults[name] = default.detach().clone()
+                self.register_buffer(name, default, persistent=False)
+
+    class Task(nn.Module):
+        def __init__(self, **options):
+            super().__init__()
+            self.hparams = dict(options)
+            self.net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+            self.teacher = copy.deepcopy(self.net).requires_grad_(False).eval()
+            self.loss = nn.CrossEntropyLoss(weight=torch.tensor([0.3, 0.7]))
+            self.metrics = nn.ModuleDict({"fitting": Metric(), "checking": Metric()})
+            self.example_input_array = torch.randn(2, 4)
+            self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=options["lr"])
+            self.averaged = torch.optim.swa_utils.AveragedModel(self.net)
+
+    return Task(lr=0.1)

@@ -92,9 +92,7 @@ STEPS = [
     *(_alias, _clone, _transposed, _out, _seen, _masked, _seed, _real),
 ]
 programs = st.lists(
-    st.tuples(
-        st.sampled_from(STEPS), st.integers(0, TENSORS - 1), st.integers(0, TENSORS - 1)
-    ),
+    st.tuples(st.sampled_from(STEPS), st.integers(0, TENSORS - 1), st.integers(0, TENSORS - 1)),
     max_size=14,
 )
 

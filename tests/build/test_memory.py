@@ -1,0 +1,102 @@
+"""How far resident memory rises while a model is built, each in a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+
+import torchcreator as tc
+from tests.ranks import run_ranks
+from torchcreator._build import build, defer
+from torchcreator._materialize import materialize
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning"),
+    pytest.mark.skipif(
+        not Path("/proc/self/clear_refs").exists(), reason="needs Linux to measure a peak"
+    ),
+]
+LAYERS, PARAMETER = 12, 4  # MiB
+MODEL = LAYERS * PARAMETER
+SLACK = 3
+
+
+class Twice(nn.Module):
+    """Initialised twice; a recorder that keeps what is overwritten would need twice the memory."""
+
+    def __init__(self, width=1024, layers=LAYERS):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(layers))
+        for layer in self.layers:
+            nn.init.normal_(layer.weight, std=0.02)
+
+
+def resident(word):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(word)).split()[1]) / 1024
+
+
+def rise(make):
+    """Return by how many MiB resident memory rises at most while ``make()`` runs."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    kept = make()
+    peak = resident("VmHWM") - before
+    assert kept is not None
+    return peak
+
+
+def refused(**options):
+    def on_meta(next_creator, **kwargs):
+        return next_creator(**{**kwargs, "device": "meta"})
+
+    with tc.creator_scope(on_meta):
+        return build(Twice, **options)
+
+
+@pytest.mark.parametrize(
+    ("make", "most"),
+    [
+        pytest.param(lambda: build(Twice), MODEL + PARAMETER, id="exact"),
+        pytest.param(lambda: build(Twice, seed=0), MODEL + PARAMETER, id="seeded"),
+        pytest.param(refused, PARAMETER, id="exact, refused"),
+        pytest.param(lambda: refused(seed=0), 0, id="seeded, refused"),
+        pytest.param(lambda: defer(Twice), 0, id="deferred"),
+        pytest.param(lambda: materialize(defer(Twice)), MODEL + PARAMETER, id="materialised"),
+    ],
+)
+def test_one_process(make, most, tmp_path):
+    """The peak is the model and about one parameter; what creators refuse is never made."""
+
+    def rank(_):
+        torch.set_num_threads(1)
+        build(Twice, 8, 2)
+        return rise(make)
+
+    (peak,) = run_ranks(rank, 1, tmp_path)
+    assert peak <= most + SLACK
+
+
+@pytest.mark.parametrize("seed", [None, 0], ids=["exact", "seeded"])
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_shards(world_size, seed, tmp_path):
+    """No rank's peak exceeds its shards and one full parameter."""
+
+    def shard(*args):
+        model = defer(Twice, *args, seed=seed)
+        for layer in model.layers:
+            fully_shard(layer)
+        return fully_shard(model)
+
+    def rank(_):
+        torch.set_num_threads(1)
+        materialize(shard(8, 2))
+        model = shard()
+        return rise(lambda: materialize(model))
+
+    for peak in run_ranks(rank, world_size, tmp_path):
+        assert peak <= MODEL / world_size + PARAMETER + SLACK
