@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from torchcreator._errors import did_you_mean
-
 MARKERS = (
     "creators(*creators, modules=True): open a creator_scope for each around the test, the first "
     "outermost. A creator is a callable, 'package.module:name', or a list of these. pytest takes "
@@ -51,6 +49,8 @@ def forbids(item: pytest.Item, allowance: str) -> bool:
 def _keywords(mark: pytest.Mark, known: tuple[str, ...]) -> dict[str, Any]:
     for word in mark.kwargs:
         if word not in known:
+            from torchcreator._errors import did_you_mean  # difflib: half of the plugin's start
+
             message = (
                 f"@pytest.mark.{mark.name} got an unexpected keyword {word!r}"
                 f"{did_you_mean(word, known)}.\nIt takes {', '.join(known)}."
