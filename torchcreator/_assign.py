@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from torchcreator._collectives import World, aggregate, is_sharded
+from torchcreator._collectives import World, aggregate
+from torchcreator._dtensor import is_sharded
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import VariableTypeError, VariableValueError
 from torchcreator._spec import VariableSpec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch.distributed import ProcessGroup
-    from torch.distributed.tensor import DTensor
-    from typing_extensions import TypeIs
 
 
 @dataclass(frozen=True)
@@ -154,10 +151,3 @@ class told_apart:
             "Look at that rank's output first; TORCH_DISTRIBUTED_DEBUG=DETAIL tells which call "
             "each rank was in.",
         ) from error
-
-
-def is_sharded(tensor: torch.Tensor) -> TypeIs[DTensor]:
-    """Return whether a tensor is a ``DTensor``: this rank's part of a larger one."""
-    # Importing DTensor takes half a second, and before somebody did there is none.
-    module = sys.modules.get("torch.distributed.tensor")
-    return module is not None and isinstance(tensor, module.DTensor)

@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
 from torchcreator import _held, _private, _sticky, _watch
+from torchcreator._dtensor import is_sharded
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import CreatorResultError, VariableValueError
 from torchcreator._recursion import explained
@@ -22,7 +23,6 @@ from torchcreator._spec import Declaration
 from torchcreator._table import OWN, declaration_of, declare, is_declared
 from torchcreator._target import target as _target
 from torchcreator._uninitialized import uninitialized
-from torchcreator.constraints._shards import is_sharded
 
 _LOADING = nn.Module._load_from_state_dict.__code__
 _REFORMING = (

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from torchcreator import _private
+from torchcreator._dtensor import is_sharded
 from torchcreator._spec import Declaration, VariableSpec
-from torchcreator.constraints._shards import is_sharded
 
 OWN = "_torchcreator_spec"
 """The attribute of a parameter that carries its own declaration."""

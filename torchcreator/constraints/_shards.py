@@ -5,25 +5,19 @@ Every rank of the mesh takes part, also one whose shard is empty.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 
+from torchcreator._dtensor import is_sharded
 from torchcreator.constraints._base import Elementwise, Projection, chunks
 from torchcreator.constraints._compose import Composed
 from torchcreator.constraints._norms import Normed, norm, reduced_dims
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
-
-
-def is_sharded(w: torch.Tensor) -> bool:
-    """Return whether ``w`` is a DTensor; there is none before their module was imported."""
-    module: Any = sys.modules.get("torch.distributed.tensor")
-    return module is not None and isinstance(w, module.DTensor)
 
 
 def local(w: Any) -> torch.Tensor:

@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from typing_extensions import Unpack
 
 from torchcreator import _private
-from torchcreator._collectives import is_sharded
+from torchcreator._dtensor import is_sharded
 from torchcreator._errors import VariableTypeError
 from torchcreator._types import Creator, Device, NextCreator, VariableKwargs
 from torchcreator._values import InPlace, wanted

@@ -13,7 +13,8 @@ from torch.nn.parameter import is_lazy
 from typing_extensions import Unpack
 
 from torchcreator._building import building
-from torchcreator._collectives import World, is_sharded
+from torchcreator._collectives import World
+from torchcreator._dtensor import is_sharded
 from torchcreator._enums import VariableSynchronization
 from torchcreator._errors import DistributedError, VariableValueError
 from torchcreator._types import Creator, NextCreator, VariableKwargs

@@ -7,7 +7,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from torchcreator._collectives import World, is_sharded
+from torchcreator._collectives import World
+from torchcreator._dtensor import is_sharded
 from torchcreator._errors import DistributedError
 from torchcreator.distributed import _ddp, _fsdp
 from torchcreator.distributed._arrivals import ArrivalSet

@@ -10,7 +10,8 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from torchcreator._collectives import World, is_sharded
+from torchcreator._collectives import World
+from torchcreator._dtensor import is_sharded
 from torchcreator._errors import DistributedError, VariableTypeError
 from torchcreator.distributed import _ddp
 from torchcreator.distributed._arrivals import ArrivalSet

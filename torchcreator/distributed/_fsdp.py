@@ -9,7 +9,8 @@ from dataclasses import replace
 from torch import nn
 
 from torchcreator import _private
-from torchcreator._collectives import World, is_sharded
+from torchcreator._collectives import World
+from torchcreator._dtensor import is_sharded
 from torchcreator._enums import VariableSynchronization
 from torchcreator._errors import DistributedError
 from torchcreator.distributed._arrivals import ArrivalSet

@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from torchcreator._collectives import World, is_sharded, told_apart
+from torchcreator._collectives import World, told_apart
+from torchcreator._dtensor import is_sharded
 from torchcreator._enums import VariableSynchronization
 from torchcreator._errors import DistributedError
 from torchcreator._spec import VariableSpec

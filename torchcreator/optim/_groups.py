@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 
 from torchcreator import _private
+from torchcreator._dtensor import is_sharded
 from torchcreator._errors import ConstraintError
 from torchcreator._types import Constraint
 from torchcreator.constraints import _shards
@@ -170,4 +171,4 @@ def group_kind(constraint: Projection, parameter: torch.Tensor) -> type[Group]:
     """Return the kind of group that projects parameters like this one."""
     if is_checked(constraint):
         return CheckedGroup
-    return ShardedGroup if _shards.is_sharded(parameter) else Group
+    return ShardedGroup if is_sharded(parameter) else Group

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 
+from torchcreator._dtensor import is_sharded
 from torchcreator._errors import ConstraintError, TorchCreatorError
 from torchcreator.constraints import _shards
 from torchcreator.constraints._base import Projection, misfit
@@ -15,7 +16,7 @@ from torchcreator.optim._groups import UNSEEN, Constrained, Group, Seen, group_k
 from torchcreator.optim._names import full_name
 
 if TYPE_CHECKING:
-    from torch.distributed.tensor import DTensor
+    pass
 
 
 class Plan:
@@ -107,7 +108,7 @@ def _batches(
         p, constraint = member.parameter, as_projection(member.constraint)
         if p.numel():
             shape = p.shape if constraint.by_shape else None
-            layout = cast("DTensor", p).device_mesh if _shards.is_sharded(p) else shape
+            layout = p.device_mesh if is_sharded(p) else shape
             key = (_identity(constraint), p.dtype, p.device, layout)
             batches.setdefault(key, (constraint, []))[1].append(member)
     return batches.values()
