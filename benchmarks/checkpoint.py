@@ -3,14 +3,15 @@
     python -m benchmarks.checkpoint [--gib 2]
 
 Time, in turns; and the memory that each takes, each in a process of its own: its own pages at the
-end, and the most there were while it loaded, pages of the file left out. Peers that are installed
-(transformers' ``from_pretrained``, accelerate) are measured in the same run.
+end, and the most there were while it loaded, pages of the file left out. Where they are installed,
+accelerate loads the same file, and transformers' ``from_pretrained`` a Llama of the same size.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import importlib.util
 import multiprocessing
 import tempfile
@@ -56,6 +57,40 @@ def accelerated(path: Path, layers: int) -> nn.Module:
         empty = model(layers)
     accelerate.load_checkpoint_in_model(empty, str(path), device_map={"": "cpu"})
     return empty
+
+
+def llama(gib: float) -> Any:
+    """Return the configuration of a Llama whose parameters take that much."""
+    transformers: Any = importlib.import_module("transformers")
+    layer = 4 * _WIDTH * _WIDTH + 3 * _WIDTH * 5632
+    layers = max(1, int((gib * 2**28 - 2 * 8000 * _WIDTH) / layer))
+    return transformers.LlamaConfig(
+        hidden_size=_WIDTH,
+        intermediate_size=5632,
+        num_hidden_layers=layers,
+        num_attention_heads=16,
+        num_key_value_heads=16,
+        vocab_size=8000,
+    )
+
+
+def against_transformers(gib: float, folder: Path, seconds: float) -> Ratio:
+    """Load a Llama with its own ``from_pretrained``, and with a build."""
+    transformers: Any = importlib.import_module("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    config, kind = llama(gib), transformers.LlamaForCausalLM
+    tc.build(kind, config, seed=0).save_pretrained(folder)
+
+    def built() -> Any:
+        with tc.creator_scope(tc.creators.from_checkpoint(folder)):
+            return tc.build(kind, config, seed=0)
+
+    def pretrained() -> Any:
+        return kind.from_pretrained(folder)
+
+    return compare(
+        f"Llama, {gib:g} GiB, against from_pretrained", built, pretrained, seconds=seconds
+    )
 
 
 WAYS: dict[str, Callable[[Path, int], nn.Module]] = {
@@ -127,7 +162,7 @@ def main() -> None:
         save_file({f"{i}.weight": torch.randn(_WIDTH, _WIDTH) for i in range(layers)}, path)
         installed = importlib.util.find_spec("accelerate") is not None
         ways = [way for way in WAYS if way != "accelerate" or installed]
-        rows: list[Ratio] = [
+        rows = [
             compare(
                 f"{arguments.gib:g} GiB, against {way}",
                 lambda: ours(path, layers),
@@ -137,6 +172,10 @@ def main() -> None:
             )
             for way in ways[1:]
         ]
+        if importlib.util.find_spec("transformers") is not None:
+            rows.append(
+                against_transformers(arguments.gib, Path(folder) / "llama", arguments.seconds)
+            )
         print_table(rows)
         print_memory(ways, path, layers)
 
