@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ pytestmark = [
 LAYERS, PARAMETER = 12, 4  # MiB
 MODEL = LAYERS * PARAMETER
 SLACK = 3
+M_MMAP_THRESHOLD = -3  # glibc's name; it otherwise grows with what is freed
 
 
 class Twice(nn.Module):
@@ -41,7 +44,11 @@ def resident(word):
 
 
 def rise(make):
-    """Return by how many MiB resident memory rises at most while ``make()`` runs."""
+    """Return by how many MiB resident memory rises at most while ``make()`` runs, once warm."""
+    torch.set_num_threads(1)
+    ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)  # what is freed leaves the process
+    make()  # a fork maps what it inherits when it first touches it
+    gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
     before = resident("VmRSS")
     kept = make()
@@ -71,32 +78,20 @@ def refused(**options):
 )
 def test_one_process(make, most, tmp_path):
     """The peak is the model and about one parameter; what creators refuse is never made."""
-
-    def rank(_):
-        torch.set_num_threads(1)
-        build(Twice, 8, 2)
-        return rise(make)
-
-    (peak,) = run_ranks(rank, 1, tmp_path)
+    (peak,) = run_ranks(lambda _: rise(make), 1, tmp_path)
     assert peak <= most + SLACK
 
 
 @pytest.mark.parametrize("seed", [None, 0], ids=["exact", "seeded"])
-@pytest.mark.parametrize("world_size", [2, 3, 4])
+@pytest.mark.parametrize("world_size", [2, 4])
 def test_shards(world_size, seed, tmp_path):
     """No rank's peak exceeds its shards and one full parameter."""
 
-    def shard(*args):
-        model = defer(Twice, *args, seed=seed)
+    def make():
+        model = defer(Twice, seed=seed)
         for layer in model.layers:
             fully_shard(layer)
-        return fully_shard(model)
+        return materialize(fully_shard(model))
 
-    def rank(_):
-        torch.set_num_threads(1)
-        materialize(shard(8, 2))
-        model = shard()
-        return rise(lambda: materialize(model))
-
-    for peak in run_ranks(rank, world_size, tmp_path):
+    for peak in run_ranks(lambda _: rise(make), world_size, tmp_path):
         assert peak <= MODEL / world_size + PARAMETER + SLACK
