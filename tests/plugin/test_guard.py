@@ -148,6 +148,25 @@ def test_a_fixture_for_many_tests_has_to_close_it(suite):
     )
 
 
+def test_a_fixture_for_many_tests_excuses_no_test(suite):
+    """A test that leaves a scope open is found while a wider fixture keeps its own."""
+    suite.write(
+        """
+        @pytest.fixture(scope="module")
+        def shared():
+            with tc.creator_scope(noting("shared")):
+                yield
+
+        def test_leaves(shared):
+            tc.creator_scope(frozen).__enter__()
+
+        def test_after(shared):
+            assert not is_frozen()
+            assert "shared" in asked
+        """
+    ).run().assert_outcomes(passed=2, errors=1)
+
+
 def test_a_scope_opened_before_the_tests_stays(suite):
     """A conftest may open a scope for the whole run."""
     suite.pytester.makeconftest(

@@ -137,7 +137,7 @@ def test_a_value_in_hand_is_kept():
     fakes = FakeCreator()
     with tc.creator_scope(fakes):
         assert tc.variable(0.5).item() == 0.5
-        assert tc.variable(torch.ones(2)).tolist() == [1.0, 1.0]
+        assert tc.variable(torch.ones(2), shape=(2,)).tolist() == [1.0, 1.0]
         assert tc.variable(lambda: torch.ones(3)).tolist() == [1.0, 1.0, 1.0]
         nn.LazyLinear(2)
         assert fakes.made == 1  # the lazy layer's bias has its shape
