@@ -220,8 +220,7 @@ class _Creation:
                 made.__dict__[OWN] = declaration
         for module, local in places:
             module._parameters[local] = made
-            # A scripted module's parameters live in C++, out of a spec table's sight.
-            if declaration is not None and not isinstance(module, torch.jit.ScriptModule):
+            if declaration is not None:
                 declare(module, local, declaration)
         return made
 

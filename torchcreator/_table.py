@@ -111,8 +111,12 @@ def table_of(module: nn.Module) -> SpecTable:
 
 
 def declare(module: nn.Module, name: str, declaration: Declaration) -> None:
-    """Put a declaration into a module's table under a local name."""
-    table_of(module).declared[name] = declaration
+    """Put a declaration into a module's table under a local name.
+
+    A scripted module has none: its parameters live in C++, where no table can see them.
+    """
+    if not isinstance(module, torch.jit.ScriptModule):
+        table_of(module).declared[name] = declaration
 
 
 def is_declared(module: nn.Module, name: str) -> bool:

@@ -280,3 +280,18 @@ def test_garbage_collection_in_a_constructor():
     assert not model.plain.is_meta
     assert gc.isenabled()
     assert all(not tensor.is_meta for tensor in tensors_of(model).values())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_part_does_not_keep_other_specs_from_being_found():
+    """A scripted module's parameters live in C++: it has no table, and lookups go on."""
+
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scripted = torch.jit.script(nn.Linear(2, 3))
+            self.gain = tc.variable([1.0], name="gain")
+
+    model = tc.build(Mixed)
+    assert [name for name, _, _ in tc.named_specs(model)] == ["gain"]
+    assert tc.spec_of(model.gain).name == "gain"
