@@ -40,7 +40,7 @@ def test_the_lower_layers_are_frozen(frozen_layers: int) -> None:
     assert embedding.requires_grad is (frozen_layers == 0)
 
 
-@pytest.mark.parametrize("frozen_layers", [0, 6])
+@pytest.mark.parametrize("frozen_layers", [0, 3, 6, 12])
 def test_each_trained_parameter_is_in_one_group(frozen_layers: int) -> None:
     """Every parameter that is trained is in one group, and no other one is."""
     model = Classifier(frozen_layers)

@@ -12,7 +12,7 @@ from torch import nn
 from typing_extensions import Unpack
 
 from torchcreator._types import NextCreator, VariableKwargs
-from torchcreator._values import in_place
+from torchcreator._values import InPlace, Wanted, checked_device, checked_dtype, checked_shape
 from torchcreator.testing._pattern import patterned
 
 
@@ -65,8 +65,14 @@ class FakeCreator:
 def _value(kwargs: VariableKwargs) -> Callable[[], Any]:
     """Return what makes the fake, once the creators further out had their say on its dtype."""
     name = kwargs.get("name") or "Variable"
-    shape, dtype, device = kwargs.get("shape"), kwargs.get("dtype"), kwargs.get("device")
-    return in_place(functools.partial(_fake, name), name, shape, dtype, device)
+    wanted = Wanted(
+        name,
+        checked_shape(kwargs.get("shape"), name),
+        checked_dtype(kwargs.get("dtype"), name),
+        checked_device(kwargs.get("device"), name),
+    )
+    # Not in_place(), which would look at the signature of `_fake` for each variable.
+    return InPlace(functools.partial(_fake, name), wanted)
 
 
 def _fake(name: str, wanted: torch.Tensor) -> torch.Tensor:
