@@ -152,7 +152,7 @@ def rows() -> list[Row]:
             lambda: step_of(data_parallel(in_thirds(Small)), vector),
             lambda: by_hand(Small(), vector),
             at_most=0.125,
-            rounds=12,
+            rounds=40,
             steps=1,
         ),
         Row(
