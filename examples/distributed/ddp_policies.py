@@ -3,8 +3,8 @@
     torchrun --nproc-per-node 2 examples/distributed/ddp_policies.py --folder /tmp/run
 
 Each epoch ends with a checkpoint of all ranks. When a rank dies, torchrun (with --max-restarts 3,
-say) starts all anew, and they go on from the last one; so does the same command given again. `--kill-at-epoch 2` lets
-rank 1 die once, to see that.
+say) starts all anew, and they go on from the last one; so does the same command given again.
+`--kill-at-epoch 2` lets rank 1 die once, to see that.
 """
 
 from __future__ import annotations
