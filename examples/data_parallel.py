@@ -38,6 +38,7 @@ def main() -> None:
         policy = f"{spec.synchronization.name.lower()}, {spec.aggregation.name.lower()}"
         gradient = [] if parameter.grad is None else parameter.grad.flatten().tolist()
         print(f"rank {rank}: {name:9} {policy:12} {gradient}\n", end="", flush=True)
+    del replicas  # before its process group: gloo's threads may wait for it otherwise
     dist.barrier()
     dist.destroy_process_group()
 

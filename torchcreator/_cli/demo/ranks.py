@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -163,6 +164,7 @@ def _be_rank(work: Work, rank: int, world_size: int, meeting: str, end: Connecti
             "gloo", init_method=meeting, rank=rank, world_size=world_size, timeout=PATIENCE
         )
         work(Place(rank, world_size, end.send))
+        gc.collect()  # a DDP that outlives its process group can deadlock gloo's threads
         dist.barrier()  # a rank that leaves early would break the connection of one still at work
         dist.destroy_process_group()
     except Exception:
