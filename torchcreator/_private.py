@@ -192,9 +192,15 @@ def not_compiled(function: _F) -> _F:
     `torch.compiler.disable` does the same, but imports dynamo, a second, at the first call.
     """
     evaluation: Any = torch._C._dynamo.eval_frame
-    skip = evaluation._FrameAction.SKIP
     code: CodeType = function.__code__
-    evaluation.set_code_exec_strategy(code, evaluation._FrameExecStrategy(skip, skip))
+    if hasattr(evaluation, "_FrameAction"):
+        skip = evaluation._FrameAction.SKIP
+        evaluation.set_code_exec_strategy(code, evaluation._FrameExecStrategy(skip, skip))
+    elif hasattr(evaluation, "skip_code"):  # torch 2.6
+        evaluation.skip_code(code)
+    else:
+        hidden: _F = torch.compiler.disable(function)
+        return hidden
     return function
 
 
