@@ -27,18 +27,28 @@ _RUN_LATER: tuple[Callable[[object], bool], ...] = (
 
 
 def _linked(scope: creator_scope, outward: Link | None, root: Root) -> Link:
+    creator = scope.creator
+    if _watch.tracer is not None:  # somebody inspects: asked here, so that a variable need not be
+        creator = _watch.tracer.traced(scope, outward)
     if outward is None:
-        chain = _chained(scope.creator, default_creator)
+        chain = _chained(creator, default_creator)
         return Link(scope, None, chain, chain if scope.modules else None, root)
-    chain = _chained(scope.creator, outward.chain)
+    chain = _chained(creator, outward.chain)
     onward = outward.module_chain
     if not scope.modules:
         module_chain = onward
     elif onward is outward.chain:
         module_chain = chain
     else:
-        module_chain = _chained(scope.creator, onward or default_creator)
+        module_chain = _chained(creator, onward or default_creator)
     return Link(scope, outward, chain, module_chain, root)
+
+
+def relinked(link: Link | None, outward: Link | None = None) -> Link | None:
+    """Return the open scopes linked anew, around them the scopes of ``outward``."""
+    if link is None:
+        return outward
+    return _linked(link.scope, relinked(link.outward, outward), link.root)
 
 
 def _root(outward: Link | None) -> Root:

@@ -32,6 +32,16 @@ class Watcher(Protocol):
 watcher: Watcher | None = None
 
 
+class Tracer(Protocol):
+    """Stands between the creators of the scopes that open while it is there."""
+
+    def traced(self, scope: Any, outward: Any) -> Any:
+        """Return what is called in the place of the scope's creator, inside ``outward``."""
+
+
+tracer: Tracer | None = None
+
+
 @dataclass(frozen=True)
 class OpenScope:
     """One open scope.
