@@ -74,3 +74,33 @@ def test_an_error_survives_the_way_from_another_process(kind):
 def test_the_nearest_known_word_is_offered(word, known, expected):
     """A misspelt word is answered with the nearest one, a strange word with nothing."""
     assert _errors.did_you_mean(word, iter(known)) == expected
+
+
+class Unprintable:
+    """Something whose own ``repr`` fails."""
+
+    def __repr__(self):
+        message = "no repr today"
+        raise LookupError(message)
+
+
+def test_a_value_that_cannot_be_printed_is_shown_all_the_same():
+    """A message about a value does not fail because of the value."""
+    assert _errors.shown(Unprintable()).startswith("<tests.test_errors.Unprintable object at 0x")
+    with pytest.raises(TypeError, match=r"The trainable of variable 'w' is <.*Unprintable object"):
+        tc.variable(1.0, name="w", trainable=Unprintable())
+
+
+def test_a_long_value_is_cut_short():
+    """A message does not print a whole data set."""
+    assert _errors.shown([0] * 10_000) == f"{str([0] * 10_000)[:197]}..."
+    with pytest.raises(TypeError) as raised:
+        tc.variable(1.0, name="w", trainable=[0] * 10_000)
+    assert len(str(raised.value)) < 500
+
+
+def test_a_function_is_called_by_its_name():
+    """A message says a function's name; of other callables it shows what they look like."""
+    assert _errors.called(Unprintable.__repr__) == "Unprintable.__repr__"
+    assert _errors.called(Unprintable()).startswith("<tests.test_errors.Unprintable object at 0x")
+    assert _errors.called({}.get).startswith("dict.get")

@@ -11,7 +11,7 @@ from torch import nn
 from torchcreator._collectives import World, aggregate
 from torchcreator._dtensor import is_sharded
 from torchcreator._enums import VariableAggregation, VariableSynchronization
-from torchcreator._errors import VariableTypeError, VariableValueError
+from torchcreator._errors import VariableTypeError, VariableValueError, shown
 from torchcreator._spec import VariableSpec
 from torchcreator._table import spec_of
 
@@ -193,7 +193,7 @@ def _checked_spec(v: nn.Parameter) -> VariableSpec | None:
     """Return the spec of ``v``, after making sure that it has a value at all."""
     if not isinstance(v, torch.Tensor):
         raise VariableTypeError(
-            f"{v!r} is a {type(v).__name__}.",
+            f"{shown(v)} is a {type(v).__name__}.",
             "Only a variable can be written or read.",
             "Pass the parameter that variable() returned, or one of a module.",
         )
@@ -248,7 +248,7 @@ def _number(v: nn.Parameter, value: Any, name: str) -> torch.Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
     raise VariableTypeError(
-        f"The value for variable {name!r} is {value!r}.",
+        f"The value for variable {name!r} is {shown(value)}.",
         f"torch cannot make a {v.dtype} tensor of it: {reason}.",
         "Pass a tensor of the variable's dtype, or numbers that fit.",
     )

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from torchcreator._errors import VariableTypeError
+from torchcreator._errors import VariableTypeError, shown
 from torchcreator._fill import fill
 from torchcreator._recording import inside_another_recorder, record
 from torchcreator._types import Device
@@ -140,7 +140,7 @@ def checked_seed(seed: Any, caller: str) -> int | None:
     if seed is None or (isinstance(seed, int) and not isinstance(seed, bool)):
         return seed
     raise VariableTypeError(
-        f"{caller} got seed={seed!r}.",
+        f"{caller} got seed={shown(seed)}.",
         "A seed is an integer, from which every draw's stream is made.",
         "Pass an int, or None to draw from the default generator as the plain constructor does.",
     )

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from torchcreator import _private
 from torchcreator._enums import VariableAggregation, VariableSynchronization
-from torchcreator._errors import BuildError, CreatorResultError
+from torchcreator._errors import BuildError, CreatorResultError, shown
 from torchcreator._objects import replace
 from torchcreator._recording import Objects, Recording, share
 from torchcreator._spec import Declaration, VariableSpec
@@ -209,7 +209,7 @@ class _Creation:
             _target.reset(token)
         if not isinstance(made, nn.Parameter):
             raise CreatorResultError(
-                f"A creator returned {made!r} for {names[0]!r}.",
+                f"A creator returned {shown(made)} for {names[0]!r}.",
                 "A module holds torch.nn.Parameter objects.",
                 "Return next_creator(**kwargs), or torch.nn.Parameter(...).",
             )

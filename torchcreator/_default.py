@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from typing_extensions import Never
 
 from torchcreator._enums import VariableAggregation, VariableSynchronization
-from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean
+from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean, shown
 from torchcreator._root import unique_name
 from torchcreator._spec import Declaration
 from torchcreator._table import attach
@@ -188,7 +188,7 @@ def _label(name: Any, module: nn.Module | None) -> str:
         name = "Variable"
     elif not isinstance(name, str) or not name:
         raise (VariableValueError if isinstance(name, str) else VariableTypeError)(
-            f"The name of a variable is {name!r}.",
+            f"The name of a variable is {shown(name)}.",
             "A name is a non-empty string; '/' and '.' in it make paths.",
             "Write name='encoder/gain', say, or leave it out.",
         )
@@ -205,7 +205,7 @@ def _check_group(group: Any, label: str) -> None:
     if group is None or isinstance(group, ProcessGroup) or group is GroupMember.NON_GROUP_MEMBER:
         return
     raise VariableTypeError(
-        f"The process_group of variable {label!r} is {group!r}.",
+        f"The process_group of variable {label!r} is {shown(group)}.",
         "A variable is aggregated over a group of torch.distributed.",
         "Pass what torch.distributed.new_group(...) returned, or None for the default group.",
     )
@@ -235,7 +235,7 @@ def _check_policies(
         )
     if tags is not None and not isinstance(tags, Mapping):
         raise VariableTypeError(
-            f"The tags of variable {label!r} are {tags!r}.",
+            f"The tags of variable {label!r} are {shown(tags)}.",
             "Tags are what the caller tells the creators, by name.",
             "Pass a mapping, tags={'decay': False}, say.",
         )
@@ -260,7 +260,7 @@ def _trainable(
         return possible and synchronization is not _ON_READ
     if not isinstance(trainable, bool):
         raise VariableTypeError(
-            f"The trainable of variable {label!r} is {trainable!r}.",
+            f"The trainable of variable {label!r} is {shown(trainable)}.",
             "It becomes requires_grad, which is True or False.",
             "Pass True, False, or None for the default.",
         )

@@ -6,7 +6,7 @@ from enum import Enum
 
 from typing_extensions import Self
 
-from torchcreator._errors import VariableValueError
+from torchcreator._errors import VariableValueError, shown
 
 
 class _Mode(Enum):
@@ -32,7 +32,7 @@ class _Mode(Enum):
         word = cls.__name__.removeprefix("Variable").lower()
         valid = ", ".join(repr(name.lower()) for name in cls.__members__)
         raise VariableValueError(
-            f"Invalid variable {word} mode: {value!r} for variable: {variable or 'Variable'}",
+            f"Invalid variable {word} mode: {shown(value)} for variable: {variable or 'Variable'}",
             f"The {word} says when or how the values of several ranks become one.",
             f"Use one of {valid}, or a {cls.__name__}.",
         )

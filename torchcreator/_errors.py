@@ -93,6 +93,21 @@ class MissingExtraError(TorchCreatorError, ImportError):
     """An optional dependency is not installed."""
 
 
+def shown(value: object, limit: int = 200) -> str:
+    """Return the ``repr`` of a value as a message shows it: never an error, and not for ever."""
+    try:
+        text = repr(value)
+    except Exception:  # whatever is wrong with it, the message is about something else
+        text = object.__repr__(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def called(function: object) -> str:
+    """Return what a message calls a function: its name, or what it looks like."""
+    name = getattr(function, "__qualname__", None)
+    return name if isinstance(name, str) else shown(function)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest known word, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1)

@@ -16,7 +16,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torchcreator import _held, _private, _sticky, _watch
 from torchcreator._dtensor import is_sharded
 from torchcreator._enums import VariableAggregation, VariableSynchronization
-from torchcreator._errors import CreatorResultError, VariableValueError
+from torchcreator._errors import CreatorResultError, VariableValueError, shown
 from torchcreator._recursion import explained
 from torchcreator._root import Link, current
 from torchcreator._spec import Declaration
@@ -175,7 +175,7 @@ def _create(link: Link, module: nn.Module, name: str, parameter: nn.Parameter) -
     made = _through(link, target)
     if not isinstance(made, nn.Parameter):
         raise CreatorResultError(
-            f"A creator returned {made!r} for {target}.",
+            f"A creator returned {shown(made)} for {target}.",
             "A module holds torch.nn.Parameter objects, and torch does not check this one.",
             "Return next_creator(**kwargs), or torch.nn.Parameter(...).",
         )

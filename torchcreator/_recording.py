@@ -13,7 +13,7 @@ from torch import nn
 from torchcreator import _private, _root
 from torchcreator._disguise import Disguise
 from torchcreator._draws import Draws
-from torchcreator._errors import BuildError, VariableTypeError
+from torchcreator._errors import BuildError, VariableTypeError, called, shown
 from torchcreator._log import Log
 from torchcreator._objects import Births, recorded_tensors, replace
 from torchcreator._program_order import ProgramOrder
@@ -218,7 +218,7 @@ def _outside_scopes() -> Iterator[None]:
 
 def _not_a_module(factory: Callable[..., Any], made: object) -> VariableTypeError:
     return VariableTypeError(
-        f"{getattr(factory, '__qualname__', factory)!r} returned {made!r}.",
+        f"{called(factory)!r} returned {shown(made)}.",
         "A factory returns one torch.nn.Module, whose parameters are then made.",
         "Return the model; put several models into one nn.ModuleDict.",
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import CodeType, TracebackType
 from typing import Any
 
-from torchcreator._errors import CreatorRecursionError
+from torchcreator._errors import CreatorRecursionError, called
 
 _ENOUGH = 8
 """Nested calls of the chain in one traceback that nobody makes on purpose."""
@@ -29,9 +29,9 @@ def explained(
     creators = _creators(error.__traceback__, entry.__code__, link)
     if len(creators) < _ENOUGH:
         return error
-    called = getattr(creators[-1], "__qualname__", repr(creators[-1]))
     return CreatorRecursionError(
-        f"Creator {called} made variables for ever, the last one {name or 'Variable'!r}.",
+        f"Creator {called(creators[-1])} made variables for ever, "
+        f"the last one {name or 'Variable'!r}.",
         "variable() and a module's constructor inside a creator run the whole chain again, "
         "this creator included.",
         "End the creator with: return next_creator(**kwargs)",

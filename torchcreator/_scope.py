@@ -12,7 +12,7 @@ from typing_extensions import ParamSpec
 
 from torchcreator import _watch
 from torchcreator._default import default_creator
-from torchcreator._errors import CreatorResultError, ScopeError, VariableTypeError
+from torchcreator._errors import CreatorResultError, ScopeError, VariableTypeError, called, shown
 from torchcreator._root import Link, Root, current
 from torchcreator._types import Creator, NextCreator
 
@@ -119,7 +119,7 @@ class creator_scope:
     def __init__(self, creator: Creator, *, modules: bool = True) -> None:
         if not callable(creator):
             raise VariableTypeError(
-                f"creator_scope got {creator!r}.",
+                f"creator_scope got {shown(creator)}.",
                 "It is called as creator(next_creator, **kwargs) for each variable.",
                 "Pass a function, def creator(next_creator, **kwargs): "
                 "return next_creator(**kwargs), say.",
@@ -167,7 +167,7 @@ class creator_scope:
         """Return ``function`` with each of its calls inside a scope of its own."""
         if any(runs_later(function) for runs_later in _RUN_LATER):
             raise VariableTypeError(
-                f"{self!r} decorates {function!r}.",
+                f"{self!r} decorates {shown(function)}.",
                 "The body of a coroutine or generator runs after the call that makes it returned.",
                 "Open the scope inside it: with creator_scope(creator): ...",
             )
@@ -180,7 +180,7 @@ class creator_scope:
         return inside
 
     def __repr__(self) -> str:
-        return f"creator_scope({getattr(self.creator, '__qualname__', self.creator)})"
+        return f"creator_scope({called(self.creator)})"
 
 
 def _roots(link: Link | None) -> set[Root]:
@@ -195,9 +195,8 @@ def _without(scope: creator_scope, link: Link | None) -> Link | None:
 
 
 def _returned_none(creator: Creator, name: Any) -> CreatorResultError:
-    called = getattr(creator, "__qualname__", repr(creator))
     return CreatorResultError(
-        f"Creator {called} returned None for variable {name or 'Variable'!r}.",
+        f"Creator {called(creator)} returned None for variable {name or 'Variable'!r}.",
         "Whatever a creator returns becomes the variable.",
         "End it with: return next_creator(**kwargs)",
     )

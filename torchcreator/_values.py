@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from torchcreator._errors import VariableTypeError, VariableValueError
+from torchcreator._errors import VariableTypeError, VariableValueError, shown
 
 
 class Wanted(NamedTuple):
@@ -109,7 +109,7 @@ def checked_shape(shape: Any, name: str) -> torch.Size | None:
         size = torch.Size(shape)
     except TypeError:
         raise VariableTypeError(
-            f"The shape of variable {name!r} is {shape!r}.",
+            f"The shape of variable {name!r} is {shown(shape)}.",
             "A shape is a sequence of integers.",
             "Write it as a tuple, shape=(out_features, in_features), say.",
         ) from None
@@ -127,7 +127,7 @@ def checked_dtype(dtype: Any, name: str) -> torch.dtype | None:
     if dtype is None or isinstance(dtype, torch.dtype):
         return dtype
     raise VariableTypeError(
-        f"The dtype of variable {name!r} is {dtype!r}, a {type(dtype).__name__}.",
+        f"The dtype of variable {name!r} is {shown(dtype)}, a {type(dtype).__name__}.",
         "A parameter's dtype is one of torch's.",
         "Pass a torch.dtype, dtype=torch.float32, say.",
     )
@@ -142,7 +142,7 @@ def checked_device(device: Any, name: str, keyword: str = "device") -> torch.dev
     except (RuntimeError, AssertionError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise VariableValueError(
-            f"The {keyword} of variable {name!r} is {device!r}.",
+            f"The {keyword} of variable {name!r} is {shown(device)}.",
             f"torch cannot use it here: {reason}",
             f"Pass a device that this machine has, {keyword}='cpu', say.",
         ) from error
@@ -216,7 +216,7 @@ def _called(function: Any, wanted: Wanted) -> torch.Tensor:
     if result is None or callable(result):
         raise VariableTypeError(
             f"The initial value of variable {wanted.name!r} is a callable that returned "
-            f"{result!r}.",
+            f"{shown(result)}.",
             "Without shape=, a callable takes no argument and returns the value.",
             "Return a tensor; or pass shape= with an in-place initialiser such as nn.init.zeros_.",
         )
@@ -254,13 +254,13 @@ def _converted(value: Any, wanted: Wanted) -> torch.Tensor:
         wrong_type = isinstance(error, (TypeError, RuntimeError)) and "overflow" not in str(error)
         reason = str(error).partition("\n")[0].rstrip(". ")
         raise (VariableTypeError if wrong_type else VariableValueError)(
-            f"The initial value of variable {wanted.name!r} is {_brief(value)}.",
+            f"The initial value of variable {wanted.name!r} is {shown(value, 80)}.",
             f"torch cannot make a tensor of it: {reason}.",
             "Pass a tensor, an array, a number or a rectangular nested list of numbers.",
         ) from error
     if wanted.dtype is not None and _truncates(value, wanted.dtype):
         raise VariableTypeError(
-            f"The initial value of variable {wanted.name!r} is {_brief(value)}.",
+            f"The initial value of variable {wanted.name!r} is {shown(value, 80)}.",
             f"Converting it to {wanted.dtype} would drop its fraction.",
             "Pass integers, or a floating dtype.",
         )
@@ -274,8 +274,3 @@ def _truncates(value: Any, dtype: torch.dtype) -> bool:
     if isinstance(value, Sequence):
         return any(_truncates(item, dtype) for item in value)
     return type(value) is float
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

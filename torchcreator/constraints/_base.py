@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from torchcreator import _private
-from torchcreator._errors import VariableTypeError
+from torchcreator._errors import VariableTypeError, shown
 
 if TYPE_CHECKING:
     from torchcreator._types import Constraint
@@ -121,7 +121,7 @@ def check(constraint: object, w: torch.Tensor, name: str) -> None:
 def misfit(constraint: object, w: torch.Tensor, name: str, objection: str) -> VariableTypeError:
     """Return the error of a constraint that is not defined for a tensor like ``w``."""
     return VariableTypeError(
-        f"{constraint!r} cannot constrain variable {name!r}: "
+        f"{shown(constraint)} cannot constrain variable {name!r}: "
         f"shape {tuple(w.shape)}, dtype {w.dtype}.",
         f"It is not defined there: {objection}.",
         "Use another constraint, or a function of your own that returns a tensor like it.",

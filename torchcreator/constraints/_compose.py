@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from torchcreator._errors import ConstraintError
+from torchcreator._errors import ConstraintError, shown
 from torchcreator._types import Constraint
 from torchcreator.constraints._base import Projection
 
@@ -101,7 +101,7 @@ class Function(Projection):
         result: Any = self.function(w.detach().clone())
         if not isinstance(result, torch.Tensor):
             raise ConstraintError(
-                f"The constraint {self.function!r} returned {result!r}.",
+                f"The constraint {shown(self.function)} returned {shown(result)}.",
                 "A constraint returns the tensor that the parameter is to become.",
                 "End it with `return w`.",
             )
@@ -109,7 +109,7 @@ class Function(Projection):
             expected, actual = getattr(w, word), getattr(result, word)
             if actual != expected:
                 raise ConstraintError(
-                    f"The constraint {self.function!r} returned a tensor of another {word}.\n"
+                    f"The constraint {shown(self.function)} returned a tensor of another {word}.\n"
                     f"  expected: {expected}\n  actual:   {actual}",
                     "The parameter keeps its shape, dtype and device.",
                     f"Return a tensor of the {word} that it was given.",

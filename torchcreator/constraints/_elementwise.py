@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from torchcreator import _private
-from torchcreator._errors import VariableValueError
+from torchcreator._errors import VariableValueError, shown
 from torchcreator.constraints._base import Elementwise
 
 
@@ -67,9 +67,9 @@ class Clip(Elementwise):
             )
         if low is not None and high is not None and not low <= high:
             raise VariableValueError(
-                f"Clip(min_value={low!r}, max_value={high!r}) allows nothing.",
+                f"Clip(min_value={shown(low)}, max_value={shown(high)}) allows nothing.",
                 "The lower bound must not be above the upper one.",
-                f"Did you mean Clip({high!r}, {low!r})?",
+                f"Did you mean Clip({shown(high)}, {shown(low)})?",
             )
 
     def project(self, w: torch.Tensor, ndim: int) -> torch.Tensor:

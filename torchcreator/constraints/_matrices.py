@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from torchcreator._errors import VariableValueError
+from torchcreator._errors import VariableValueError, shown
 from torchcreator.constraints._base import Projection, solving
 from torchcreator.constraints._norms import not_negative
 from torchcreator.constraints._polar import polar, where_finite
@@ -106,7 +106,7 @@ class SpectralNorm(Matrix):
         not_negative(self, max_value=self.max_value)
         if self.mode not in ("clamp", "scale"):
             raise VariableValueError(
-                f"SpectralNorm(mode={self.mode!r}) is not known.",
+                f"SpectralNorm(mode={shown(self.mode)}) is not known.",
                 "Singular values above the bound are lowered to it, or all are divided.",
                 "Use mode='clamp' or mode='scale'.",
             )

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import torch
 
-from torchcreator._errors import VariableTypeError, VariableValueError
+from torchcreator._errors import VariableTypeError, VariableValueError, shown
 from torchcreator.constraints._base import Projection
 
 EPSILON = 1e-7
@@ -44,7 +44,7 @@ class Grouped(Projection):
         dims = dim if isinstance(dim, (list, tuple)) else (dim,)
         if dim is not None and not all(type(d) is int for d in dims):
             raise VariableTypeError(
-                f"{type(self).__name__}(dim={self.dim!r}) is not a dimension.",
+                f"{type(self).__name__}(dim={shown(self.dim)}) is not a dimension.",
                 "The groups lie along one dimension or several.",
                 "Write dim=1, dim=(1, 2), dim=() for the whole tensor, or leave it out.",
             )
@@ -194,7 +194,7 @@ def not_negative(constraint: object, **bounds: float) -> None:
     for name, bound in bounds.items():
         if not bound >= 0:
             raise VariableValueError(
-                f"{type(constraint).__name__}({name}={bound!r}) is not a length.",
+                f"{type(constraint).__name__}({name}={shown(bound)}) is not a length.",
                 "A norm is never negative.",
                 f"Use {name}=0 or more.",
             )

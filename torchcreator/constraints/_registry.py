@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import torch
 
-from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean
+from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean, shown
 from torchcreator._types import Constraint
 from torchcreator.constraints._base import Projection
 from torchcreator.constraints._compose import Composed
@@ -73,7 +73,7 @@ def get(identifier: object, variable_name: str = "Variable") -> Constraint | Non
         return from_config(identifier, variable_name)
     if isinstance(identifier, type) or not callable(identifier):
         raise VariableTypeError(
-            f"Invalid constraint {identifier!r} for variable: {variable_name}",
+            f"Invalid constraint {shown(identifier)} for variable: {variable_name}",
             "A constraint takes the parameter's value and returns the one it is to have.",
             f"Pass {identifier.__name__}(), with brackets."
             if isinstance(identifier, type) and issubclass(identifier, Projection)
@@ -103,7 +103,7 @@ def to_config(constraint: Constraint) -> dict[str, Any]:
         return {"name": "composed", "parts": [to_config(part) for part in constraint.parts]}
     if not isinstance(constraint, Projection) or type(constraint) not in KINDS.values():
         raise VariableTypeError(
-            f"{constraint!r} has no config.",
+            f"{shown(constraint)} has no config.",
             "A config names a ready-made constraint and its numbers.",
             "Compose ready-made constraints with `&`, or pickle the function by its module.",
         )
@@ -135,7 +135,7 @@ def from_config(config: Mapping[str, Any], variable_name: str = "Variable") -> C
     for argument in arguments:
         if argument not in known:
             raise VariableValueError(
-                f"Unknown argument {argument!r} of constraint {name!r} for variable: "
+                f"Unknown argument {shown(argument)} of constraint {name!r} for variable: "
                 f"{variable_name}{did_you_mean(argument, known)}",
                 f"{kind.__name__} takes {', '.join(known) or 'no arguments'}.",
                 "Leave it out, or write its name as above.",
@@ -160,7 +160,7 @@ def picklable(constraint: Constraint | None, name: str) -> Constraint | None:
         pickle.dumps(constraint)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise VariableTypeError(
-            f"The constraint {constraint!r} of variable {name!r} cannot be pickled.",
+            f"The constraint {shown(constraint)} of variable {name!r} cannot be pickled.",
             f"Pickle stores a function by its name: {error}.",
             "Define the function at the top of a module, or use one of torchcreator.constraints.",
         ) from error

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from torchcreator._errors import VariableValueError
+from torchcreator._errors import VariableValueError, shown
 from torchcreator.constraints._base import Projection, solving
 from torchcreator.constraints._norms import Dim, Grouped, not_negative, reduced_dims
 
@@ -38,7 +38,7 @@ class Sparse(Grouped):
         whole = isinstance(self.k, int) and self.k >= 1
         if not whole and not (isinstance(self.k, float) and 0 < self.k < 1):
             raise VariableValueError(
-                f"Sparse(k={self.k!r}) is neither a count nor a part.",
+                f"Sparse(k={shown(self.k)}) is neither a count nor a part.",
                 "A whole number says how many elements stay, a float which part of them.",
                 "Write Sparse(8) or Sparse(0.1).",
             )

@@ -12,7 +12,7 @@ from torch import nn
 from typing_extensions import Unpack
 
 from torchcreator._building import Building, building
-from torchcreator._errors import CheckpointError, VariableTypeError, did_you_mean
+from torchcreator._errors import CheckpointError, VariableTypeError, did_you_mean, shown
 from torchcreator._types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._named import named
 from torchcreator.creators._tensor_files import Stored, open_files
@@ -231,7 +231,7 @@ def _renaming(rename: Any) -> Callable[[str], str]:
     if callable(rename):
         return rename  # type: ignore[no-any-return]
     raise VariableTypeError(
-        f"from_checkpoint got rename={rename!r}.",
+        f"from_checkpoint got rename={shown(rename)}.",
         "It turns a variable's name into its name in the files.",
         "Pass a function or a mapping, rename=lambda name: f'model.{name}', say.",
     )

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from torchcreator._building import building
 from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator._errors import called
 from torchcreator._root import current
 from torchcreator._spec import Declaration
 from torchcreator._types import Constraint, VariableKwargs
@@ -224,7 +225,7 @@ def _asked() -> Iterator[str]:
     """Yield the creators of the open scopes, the innermost first."""
     link = current.get()
     while link is not None:
-        yield getattr(link.scope.creator, "__qualname__", repr(link.scope.creator))
+        yield called(link.scope.creator)
         link = link.outward
 
 

@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from torchcreator import _private
 from torchcreator._dtensor import is_sharded
-from torchcreator._errors import VariableTypeError
+from torchcreator._errors import VariableTypeError, shown
 from torchcreator._types import Creator, Device, NextCreator, VariableKwargs
 from torchcreator._values import InPlace, wanted
 from torchcreator.creators._made import replaced, replacement_of
@@ -66,7 +66,7 @@ def cast(dtype: torch.dtype) -> Creator:
     """
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise VariableTypeError(
-            f"cast got {dtype!r}.",
+            f"cast got {shown(dtype)}.",
             "It converts floating variables to another floating dtype.",
             "Pass one of torch's, cast(torch.bfloat16), say.",
         )

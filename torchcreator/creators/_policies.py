@@ -9,7 +9,7 @@ from typing_extensions import Unpack
 
 from torchcreator import constraints
 from torchcreator._enums import VariableAggregation, VariableSynchronization
-from torchcreator._errors import VariableValueError
+from torchcreator._errors import VariableValueError, shown
 from torchcreator._types import Constraint, Creator, NextCreator, VariableKwargs
 from torchcreator.creators._named import named
 
@@ -56,7 +56,7 @@ def constrain(constraint: Constraint | str) -> Creator:
     """
     checked = constraints.get(constraint, "constrain(...)")
 
-    @named(f"constrain({constraint!r})")
+    @named(f"constrain({shown(constraint)})")
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         kwargs["constraint"] = checked
         return next_creator(**kwargs)
@@ -132,12 +132,12 @@ def optimizer(**options: Any) -> Creator:
     """
     if not options or "params" in options:
         raise VariableValueError(
-            f"optimizer got {options!r}.",
+            f"optimizer got {shown(options)}.",
             "It declares options of a parameter group, and the parameters are the variables.",
             "Write optimizer(weight_decay=0.0), say.",
         )
 
-    @named(f"optimizer({', '.join(f'{key}={value!r}' for key, value in options.items())})")
+    @named(f"optimizer({', '.join(f'{key}={shown(value)}' for key, value in options.items())})")
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         tags = kwargs.get("tags") or {}
         kwargs["tags"] = {**tags, OPTIMIZER: {**options, **tags.get(OPTIMIZER, {})}}

@@ -10,7 +10,7 @@ from torch import nn
 from typing_extensions import Unpack
 
 from torchcreator._building import building
-from torchcreator._errors import VariableTypeError, VariableValueError
+from torchcreator._errors import VariableTypeError, VariableValueError, shown
 from torchcreator._types import Creator, NextCreator, VariableKwargs
 from torchcreator._values import InPlace, in_place, tensor_of
 from torchcreator.creators._named import named
@@ -36,7 +36,7 @@ def initialize(function: Callable[..., Any]) -> Creator:
     """
     if not callable(function):
         raise VariableTypeError(
-            f"initialize got {function!r}.",
+            f"initialize got {shown(function)}.",
             "It is called for each variable, which may differ in shape.",
             "Pass an initialiser, initialize(torch.nn.init.zeros_), say.",
         )

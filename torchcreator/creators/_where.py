@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from torch import nn
 from typing_extensions import Unpack
 
-from torchcreator._errors import VariableTypeError, VariableValueError
+from torchcreator._errors import VariableTypeError, VariableValueError, called, shown
 from torchcreator._types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._named import named
 
@@ -51,7 +51,7 @@ def where(
     _check(creator, name, module, when)
     patterns = name if isinstance(name, tuple) else () if name is None else (name,)
     conditions = {"name": name, "module": module, "when": when}
-    given = (f"{key}={value!r}" for key, value in conditions.items() if value is not None)
+    given = (f"{key}={shown(value)}" for key, value in conditions.items() if value is not None)
 
     def meant(kwargs: VariableKwargs) -> bool:
         if patterns and not any(_matches(pattern, kwargs) for pattern in patterns):
@@ -60,7 +60,7 @@ def where(
             return False
         return when is None or bool(when(**kwargs))
 
-    @named(f"where({getattr(creator, '__qualname__', creator)}, {', '.join(given)})")
+    @named(f"where({called(creator)}, {', '.join(given)})")
     def chosen(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         return creator(next_creator, **kwargs) if meant(kwargs) else next_creator(**kwargs)
 
@@ -81,7 +81,7 @@ def _matches(pattern: Pattern, kwargs: VariableKwargs) -> bool:
 def _check(creator: Any, name: Any, module: Any, when: Any) -> None:
     if not callable(creator):
         raise VariableTypeError(
-            f"where got {creator!r} as its creator.",
+            f"where got {shown(creator)} as its creator.",
             "It is called as creator(next_creator, **kwargs) for the variables that are meant.",
             "Write where(freeze(), name='*.bias'), say.",
         )
@@ -101,7 +101,7 @@ def _check(creator: Any, name: Any, module: Any, when: Any) -> None:
         for value in values:
             if not right(value):
                 raise VariableTypeError(
-                    f"where got {word}={value!r}.",
+                    f"where got {word}={shown(value)}.",
                     "A name is a glob or a compiled pattern, a module a type, when a function.",
                     "Write where(freeze(), name='*.bias', module=nn.Linear), say.",
                 )

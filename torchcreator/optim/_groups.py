@@ -11,7 +11,7 @@ import torch
 
 from torchcreator import _private
 from torchcreator._dtensor import is_sharded
-from torchcreator._errors import ConstraintError
+from torchcreator._errors import ConstraintError, shown
 from torchcreator._types import Constraint
 from torchcreator.constraints import _shards
 from torchcreator.constraints._base import Projection
@@ -126,7 +126,7 @@ class CheckedGroup(Group):
             what, why, instead = error.args
             return ConstraintError(f"Variable {name!r} cannot be constrained: {what}", why, instead)
         failure = ConstraintError(
-            f"The constraint {self.constraint!r} of variable {name!r} raised "
+            f"The constraint {shown(self.constraint)} of variable {name!r} raised "
             f"{type(error).__name__}: {error}",
             "The variable is left as the optimizer wrote it.",
             "Try the constraint on a tensor of its shape and dtype by hand.",
@@ -139,7 +139,7 @@ class CheckedGroup(Group):
 
     def _not_finite(self, p: torch.Tensor) -> ConstraintError:
         return ConstraintError(
-            f"The constraint {self.constraint!r} of variable {self._name(p)!r} made NaN or "
+            f"The constraint {shown(self.constraint)} of variable {self._name(p)!r} made NaN or "
             "infinity of finite values.",
             "The variable would be lost; it is left as the optimizer wrote it.",
             "Look for a division by zero: add an epsilon, or use torch.where.",

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from torchcreator import _private, _watch
-from torchcreator._errors import ConstraintError, VariableTypeError
+from torchcreator._errors import ConstraintError, VariableTypeError, shown
 from torchcreator._spec import constraint_epoch, on_first_constraint
 from torchcreator._table import named_specs, specs_of
 from torchcreator.optim._groups import Constrained
@@ -133,7 +133,7 @@ def _listed(source: object) -> list[torch.Tensor]:
     for item in items:
         if not isinstance(item, torch.Tensor):
             raise VariableTypeError(
-                f"apply_constraints() got {item!r}, which is no parameter.",
+                f"apply_constraints() got {shown(item)}, which is no parameter.",
                 "Constraints are declared for parameters and found through them.",
                 "Pass a module, a parameter, or an iterable such as model.parameters().",
             )

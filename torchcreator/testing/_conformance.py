@@ -11,7 +11,7 @@ from torch import nn
 
 from torchcreator._api import creator_scope, variable
 from torchcreator._enums import VariableAggregation, VariableSynchronization
-from torchcreator._errors import TorchCreatorError
+from torchcreator._errors import TorchCreatorError, called
 from torchcreator._root import current
 from torchcreator._types import Creator, VariableKwargs
 from torchcreator._values import wanted
@@ -56,9 +56,10 @@ def assert_creator_conforms(creator: Creator, *, refuses: Refusals = ()) -> None
     __tracebackhide__ = True
     complaints = list(_complaints(creator, refuses))
     if complaints:
-        called = getattr(creator, "__qualname__", repr(creator))
         found = "".join(f"\n- {complaint}" for complaint in complaints)
-        message = f"Creator {called} does not conform.\nIt fails when it is{found}\n{_INSTEAD}"
+        message = (
+            f"Creator {called(creator)} does not conform.\nIt fails when it is{found}\n{_INSTEAD}"
+        )
         raise AssertionError(message)
 
 
