@@ -2,71 +2,166 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import itertools
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
+import torch
+
 Work = Callable[[], object]
+Pair = tuple[Work, Work]
+"""Ours and theirs, ready to run."""
 
 SAMPLE_SECONDS = 2e-3
 """What one timed sample should last: far above the clock's step, far below a scheduler's pause."""
 
+DEVICE = torch.device(os.environ.get("TORCHCREATOR_BENCHMARK_DEVICE", "cpu"))
+"""Where questions that are about tensors put them."""
+
+ORDERS = ((0, 1, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0), (1, 0, 2), (0, 2, 1))
+"""Turns of one round each. Three rounds give everyone every place, six every neighbour as well."""
+
+
+class SkipQuestion(Exception):  # noqa: N818 (it is no error)
+    """Raised by a question that cannot be asked here; its text says why."""
+
+
+@dataclass(frozen=True)
+class Take:
+    """One measurement, of objects made for it.
+
+    Attributes:
+        ours: Our fastest run.
+        theirs: Their fastest run.
+        again: Theirs once more, as a third party; None where that makes no sense (memory).
+    """
+
+    ours: float
+    theirs: float
+    again: float | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is compared with what, and how to find out.
+
+    Attributes:
+        work: What is done.
+        against: Who else does it.
+        take: Makes both sides anew and measures them, for about so many seconds.
+        at_most: The ratio that is promised; None where nothing is.
+        seconds: How long all takes together should measure; what takes longer runs three times.
+        takes: How often to start over. Where objects lie in memory moves a figure by some per cent,
+            so that one take, however long, does not say how far another will differ.
+        threads: What ``torch.set_num_threads`` gets; None for one per core.
+        unit: "s", or "MiB".
+        headline: Whether the README shows it.
+    """
+
+    work: str
+    against: str
+    take: Callable[[float], Take]
+    at_most: float | None = None
+    seconds: float = 2.0
+    takes: int = 3
+    threads: int | None = 1
+    unit: str = "s"
+    headline: bool = False
+
 
 @dataclass(frozen=True)
 class Ratio:
-    """How long one piece of work takes, divided by how long another does.
+    """How much our way to do some work takes, divided by what another way takes.
 
     Attributes:
-        name: What was measured.
-        ours: The fastest run of ours, in seconds.
-        theirs: The fastest run of what it is measured against, in seconds.
-        noise: The same function against itself in the same run; None where not taken. A ratio
-            that differs from 1 by less than this one does says nothing.
-        at_most: The ratio that is promised; None where nothing is.
+        work: What was done.
+        against: By whom else.
+        ours: The least that ours took.
+        theirs: The least that theirs took.
+        low: The smallest ratio of any take.
+        high: The largest.
+        noise: The same function against itself. A ratio that differs from 1 by less than this one
+            does says nothing.
+        at_most: The ratio that is promised.
+        unit: Of ``ours`` and ``theirs``.
     """
 
-    name: str
+    work: str
+    against: str
     ours: float
     theirs: float
+    low: float
+    high: float
     noise: float | None = None
     at_most: float | None = None
+    unit: str = "s"
 
     @property
     def ratio(self) -> float:
-        """Ours over theirs; below 1, ours is faster."""
+        """Ours over theirs; below 1, ours is better."""
         return self.ours / self.theirs
 
 
-def compare(
-    name: str,
-    ours: Work,
-    theirs: Work,
+def question(
+    work: str,
     *,
-    self_check: bool = True,
-    seconds: float = 2.0,
+    against: str,
     at_most: float | None = None,
-) -> Ratio:
-    """Time two functions in turns and divide the fastest run of one by that of the other.
+    seconds: float = 2.0,
+    takes: int = 3,
+    threads: int | None = 1,
+    headline: bool = False,
+) -> Callable[[Callable[[], Iterator[Pair]]], Question]:
+    """Make a question of a generator that sets both sides up, yields them, and tidies up."""
+
+    def made(prepare: Callable[[], Iterator[Pair]]) -> Question:
+        take = functools.partial(_prepared, prepare)
+        return Question(work, against, take, at_most, seconds, takes, threads, "s", headline)
+
+    return made
+
+
+def ask(asked: Question, *, quick: bool = False) -> Ratio:
+    """Measure what a question asks.
+
+    Args:
+        asked: The question.
+        quick: Take a quarter of the time, in two takes: to see that all runs, and the rough size.
+    """
+    torch.set_num_threads(asked.threads or os.cpu_count() or 1)
+    count = min(asked.takes, 2) if quick else asked.takes
+    seconds = asked.seconds / asked.takes / (4 if quick else 1)
+    takes = [asked.take(seconds) for _ in range(count)]
+    ratios = [take.ours / take.theirs for take in takes]
+    theirs = min(take.theirs for take in takes)
+    again = [take.again for take in takes if take.again is not None]
+    return Ratio(
+        asked.work,
+        asked.against,
+        ours=min(take.ours for take in takes),
+        theirs=theirs,
+        low=min(ratios),
+        high=max(ratios),
+        noise=min(again) / theirs if again else None,
+        at_most=asked.at_most,
+        unit=asked.unit,
+    )
+
+
+def timed(ours: Work, theirs: Work, seconds: float) -> Take:
+    """Time two functions in turns, and the second one a second time, as a third party.
 
     The fastest run is the one that other processes disturbed least, and taking turns, in an order
     that changes each round, lets neither gain from a warm cache or a clock that slows down.
-
-    Args:
-        name: What is measured, for the table.
-        ours: A function without arguments: our way to do the work.
-        theirs: The same work, done another way.
-        self_check: Also time ``theirs`` as a third party, against itself: the noise.
-        seconds: How long to measure, calibration left out.
-        at_most: The ratio that is promised.
     """
-    contenders = [ours, theirs, theirs] if self_check else [ours, theirs]
-    calls = [calls_per_sample(work) for work in contenders[:2]]
-    calls = [*calls, *calls[1:]] if self_check else calls
-    fastest = _fastest(contenders, calls, seconds)
-    noise = fastest[2] / fastest[1] if self_check else None
-    return Ratio(name, fastest[0], fastest[1], noise, at_most)
+    contenders = (ours, theirs, theirs)
+    first, second = calls_per_sample(ours), calls_per_sample(theirs)
+    return Take(*_fastest(contenders, (first, second, second), seconds))
 
 
 def calls_per_sample(work: Work) -> int:
@@ -77,17 +172,22 @@ def calls_per_sample(work: Work) -> int:
     return calls
 
 
-def _fastest(contenders: list[Work], calls: list[int], seconds: float) -> list[float]:
-    """Return each contender's fastest time for one call; every order of turns comes round."""
+def _prepared(prepare: Callable[[], Iterator[Pair]], seconds: float) -> Take:
+    """Time the pair that a generator yields, and let the generator end."""
+    with contextlib.contextmanager(prepare)() as (ours, theirs):
+        return timed(ours, theirs, seconds)
+
+
+def _fastest(contenders: Sequence[Work], calls: Sequence[int], seconds: float) -> list[float]:
+    """Return each contender's fastest time for one call."""
     fastest = [float("inf")] * len(contenders)
-    orders = itertools.cycle(itertools.permutations(range(len(contenders))))
     end = perf_counter() + seconds
-    rounds = 0
-    while perf_counter() < end or rounds < 6:
-        for turn in next(orders):
+    for number, order in enumerate(itertools.cycle(ORDERS)):
+        if number >= 3 and perf_counter() >= end:
+            break
+        for turn in order:
             spent = _sample(contenders[turn], calls[turn]) / calls[turn]
             fastest[turn] = min(fastest[turn], spent)
-        rounds += 1
     return fastest
 
 
@@ -97,29 +197,18 @@ def _sample(work: Work, calls: int) -> float:
     gc.collect(0)
     gc.disable()
     try:
+        _finish()
         start = perf_counter()
         for _ in range(calls):
             work()
+        _finish()
         return perf_counter() - start
     finally:
         if collecting:
             gc.enable()
 
 
-def print_table(rows: Iterable[Ratio]) -> None:
-    """Print measured ratios as a Markdown table."""
-    print("| work | ours | theirs | ratio | at most | same against itself |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for row in rows:
-        noise = "" if row.noise is None else f"{row.noise:.2f}"
-        at_most = "" if row.at_most is None else f"{row.at_most:.2f}"
-        cells = [_duration(row.ours), _duration(row.theirs), f"{row.ratio:.2f}", at_most, noise]
-        print(f"| {row.name} | {' | '.join(cells)} |")
-
-
-def _duration(seconds: float) -> str:
-    """Write a duration with the unit that suits it."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds / 1e-6:.3g} µs"
+def _finish() -> None:
+    """Wait for what the device has still to do."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize(DEVICE)

@@ -1,168 +1,149 @@
-"""What `build`, `defer` and `materialize` cost against plain construction, in time and memory.
+"""What `build` costs against plain construction: ``python -m benchmarks.build``.
 
-Run as ``python -m benchmarks.build``. GPT-2 and the Llama shape need transformers.
+GPT-2 and the Llama shape need transformers.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import functools
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
-import torch
 from torch import nn
 
 import torchcreator as tc
-from benchmarks._measure import Ratio, compare, print_table
-
-Factory = Callable[[], nn.Module]
-MIB = 1 << 20
-
-
-def linears() -> nn.Module:
-    """Make 300 tiny layers: all of the time is Python's."""
-    return nn.Sequential(*(nn.Linear(16, 16) for _ in range(300)))
+from benchmarks import _memory, _models
+from benchmarks._measure import Pair, Question, Take, Work, question
+from benchmarks._models import Factory, placed
+from benchmarks._peers import peer
+from benchmarks._run import main
 
 
-def gpt2() -> nn.Module:
-    """Make GPT-2 small."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    model: nn.Module = GPT2LMHeadModel(GPT2Config())
-    return model
+def seeded(factory: Factory) -> nn.Module:
+    """Build from a seed, a thread per core."""
+    return tc.build(factory, seed=0)
 
 
-def llama(*, hidden_size: int = 768, layers: int = 12, intermediate_size: int = 2048) -> nn.Module:
-    """Make a Llama of the shape that its figures name."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+def refused(factory: Factory) -> nn.Module:
+    """Build with a creator that answers every variable itself, on meta."""
 
-    config = LlamaConfig(
-        hidden_size=hidden_size,
-        intermediate_size=intermediate_size,
-        num_hidden_layers=layers,
-        num_attention_heads=hidden_size // 64,
-        num_key_value_heads=hidden_size // 64,
-        vocab_size=32000,
-    )
-    model: nn.Module = LlamaForCausalLM(config)
-    return model
+    def on_meta(next_creator: Callable[..., Any], **kwargs: Any) -> Any:
+        return next_creator(**{**kwargs, "device": "meta"})
 
-
-def llama_1b() -> nn.Module:
-    """Make a Llama of about a billion parameters."""
-    return llama(hidden_size=2048, layers=18, intermediate_size=5632)
-
-
-def twice() -> nn.Module:
-    """Make layers that are initialised twice, as most libraries do."""
-    layers = [nn.Linear(2048, 2048) for _ in range(12)]
-    for layer in layers:
-        nn.init.normal_(layer.weight, std=0.02)
-    return nn.Sequential(*layers)
-
-
-def on_meta(factory: Factory) -> nn.Module:
-    """Construct on the meta device, as one would without this library."""
-    with torch.device("meta"):
-        return factory()
-
-
-def rows(
-    name: str, factory: Factory, *, seeded: float | None, exact: float | None
-) -> Iterator[Ratio]:
-    """Time the three ways to build one model."""
-    yield compare(
-        f"{name}: `build(seed=…)`, against plain",
-        lambda: tc.build(factory, seed=0),
-        factory,
-        seconds=20.0 if exact else 4.0,
-        at_most=seeded,
-    )
-    yield compare(
-        f"{name}: exact `build`, against plain",
-        lambda: tc.build(factory),
-        factory,
-        seconds=20.0 if exact else 4.0,
-        at_most=exact,
-    )
-    yield compare(
-        f'{name}: `defer`, against `torch.device("meta")`',
-        lambda: tc.defer(factory),
-        lambda: on_meta(factory),
-        seconds=6.0,
-        at_most=1.2,
-    )
+    with tc.creator_scope(on_meta):
+        return tc.build(factory)
 
 
 WAYS: dict[str, Callable[[Factory], nn.Module]] = {
     "plain": lambda factory: factory(),
     "exact": tc.build,
-    "seeded": lambda factory: tc.build(factory, seed=0),
+    "seeded": seeded,
     "deferred": tc.defer,
-    "refused": lambda factory: _refused(factory),
+    "refused": refused,
 }
-MODELS: dict[str, Factory] = {"twice": twice, "gpt2": gpt2, "llama_1b": llama_1b}
 
 
-def _refused(factory: Factory) -> nn.Module:
-    """Build with a creator that answers every variable itself, on meta."""
-    with tc.creator_scope(
-        lambda next_creator, **kwargs: next_creator(**{**kwargs, "device": "meta"})
-    ):
-        return tc.build(factory)
+def fabric(factory: Factory) -> Work:
+    """Return a construction in Lightning's scope, which leaves out `torch.nn.init`."""
+    made = peer("lightning.fabric").Fabric(accelerator="cpu", devices=1)
+
+    def theirs() -> None:
+        with made.init_module(empty_init=True):
+            factory()
+
+    return theirs
 
 
-def peak(way: str, model: str) -> None:
-    """Print the MiB by which resident memory rises at most, measured in this process."""
-    WAYS[way](lambda: nn.Linear(2, 2))
-    if model != "twice":
-        on_meta(MODELS[model])  # imports
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts at what is resident
-    before = _resident("VmRSS")
-    made = WAYS[way](MODELS[model])
-    print((_resident("VmHWM") - before) / 1024, sum(p.nbytes for p in made.parameters()) / MIB)
+def zero_init(factory: Factory) -> Work:
+    """Return a construction in DeepSpeed's scope, which splits each module once it is made."""
+    zero = peer("deepspeed").zero
+
+    def theirs() -> None:
+        with zero.Init():
+            factory()
+
+    return theirs
 
 
-def _resident(word: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(word)).split()[1])
+def plain(factory: Factory) -> Work:
+    """Return plain construction."""
+    return factory
 
 
-def print_memory(cases: list[tuple[str, str]]) -> None:
-    """Print peaks, each measured in a process of its own."""
-    print("| model | way | peak above start, MiB | parameters, MiB |\n| --- | --- | ---: | ---: |")
-    for model, way in cases:
-        command = [sys.executable, "-m", "benchmarks.build", way, model]
-        run = subprocess.run(command, check=True, capture_output=True, text=True)
-        rise, size = run.stdout.split()[-2:]
-        print(f"| {model} | {way} | {float(rise):.0f} | {float(size):.0f} |")
+def comparison(
+    work: str,
+    way: str,
+    factory: Factory,
+    other: Callable[[Factory], Work] = plain,
+    *,
+    against: str = "plain construction",
+    at_most: float | None = None,
+    seconds: float = 20.0,
+    headline: bool = False,
+) -> Question:
+    """Return the question how one way to build a model compares with another."""
+
+    def pair() -> Iterator[Pair]:
+        make = placed(factory)
+        factory()  # what it imports, and whether it is there
+        yield functools.partial(WAYS[way], make), other(make)
+
+    return question(
+        work,
+        against=against,
+        at_most=at_most,
+        seconds=seconds,
+        takes=2,
+        threads=None,
+        headline=headline,
+    )(pair)
 
 
-def main() -> None:
-    """Print every row."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    if len(sys.argv) == 3:
-        peak(*sys.argv[1:])
-        return
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads\n")
-    table = [*rows("300 Linear(16, 16)", linears, seeded=4.0, exact=None)]
-    memory = [("twice", way) for way in ("plain", "exact", "seeded", "deferred", "refused")]
-    try:
-        import transformers
-    except ImportError as error:
-        print(f"GPT-2 and Llama are left out: {error}")
-    else:
-        transformers.logging.set_verbosity_error()
-        table += rows("GPT-2", gpt2, seeded=0.36, exact=1.05)
-        table += rows("Llama, 12 layers of 768", llama, seeded=0.36, exact=1.05)
-        memory += [("gpt2", way) for way in ("plain", "exact", "seeded", "refused")]
-        memory += [("llama_1b", "deferred")]
-    print_table(table)
-    print()
-    print_memory(memory)
+def make(model: str, way: str) -> nn.Module:
+    """Make a model, for the memory that it takes."""
+    return WAYS[way](getattr(_models, model))
 
+
+def memory(work: str, way: str, model: str, *, mib: float, at_most: float | None) -> Question:
+    """Return the question how far a build raises memory, against the size of the parameters."""
+
+    def take(seconds: float) -> Take:
+        return Take(_memory.peak("benchmarks.build", "make", model, way), mib)
+
+    return Question(work, "its parameters", take, at_most, takes=1, threads=None, unit="MiB")
+
+
+GPT2, LLAMA, LINEARS = _models.gpt2, _models.llama, _models.linears
+SEEDED = "`build(GPT2, seed=…)`"
+
+QUESTIONS = [
+    comparison(SEEDED, "seeded", GPT2, at_most=0.36, headline=True),
+    comparison(SEEDED, "seeded", GPT2, fabric, against="Fabric `init_module(empty_init=True)`"),
+    comparison(SEEDED, "seeded", GPT2, zero_init, against="DeepSpeed `zero.Init`"),
+    comparison("`build(Llama 12 × 768, seed=…)`", "seeded", LLAMA, at_most=0.36),
+    comparison(
+        "`build(300 × Linear(16, 16), seed=…)`", "seeded", LINEARS, at_most=4.0, seconds=4.0
+    ),
+    comparison("`build(GPT2)`, bit for bit the same", "exact", GPT2, at_most=1.05),
+    comparison("`build(Llama 12 × 768)`, bit for bit the same", "exact", LLAMA, at_most=1.05),
+    comparison("`build(300 × Linear(16, 16))`", "exact", LINEARS, seconds=4.0),
+    memory("memory of `build(GPT2)`", "exact", "gpt2", mib=474.7, at_most=None),
+    memory("memory of `build(GPT2, seed=…)`", "seeded", "gpt2", mib=474.7, at_most=None),
+    memory(
+        "memory of `build(GPT2)` when creators refuse all",
+        "refused",
+        "gpt2",
+        mib=474.7,
+        at_most=None,
+    ),
+    memory(
+        "memory of `defer` of a Llama of 1e9 parameters",
+        "deferred",
+        "llama_1b",
+        mib=4028.0,
+        at_most=0.01,
+    ),
+]
 
 if __name__ == "__main__":
-    main()
+    main(QUESTIONS)

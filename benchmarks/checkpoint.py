@@ -1,184 +1,182 @@
-"""Build with `from_checkpoint`, against an empty model and `load_state_dict(assign=True)`.
+"""Build with `from_checkpoint`, against other ways to load: ``python -m benchmarks.checkpoint``.
 
-    python -m benchmarks.checkpoint [--gib 2]
-
-Time, in turns; and the memory that each takes, each in a process of its own: its own pages at the
-end, and the most there were while it loaded, pages of the file left out. Where they are installed,
-accelerate loads the same file, and transformers' ``from_pretrained`` a Llama of the same size.
+The file is of 2 GiB, written once per question. accelerate and transformers load it where they are
+installed, transformers a Llama of the same size.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import importlib
-import importlib.util
-import multiprocessing
+import functools
+import os
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 import torchcreator as tc
-from benchmarks._measure import Ratio, compare, print_table
+from benchmarks import _memory
+from benchmarks._measure import DEVICE, Pair, Question, Take, question
+from benchmarks._models import llama_config, llama_of
+from benchmarks._peers import peer
+from benchmarks._run import main
 
-_WIDTH = 2048
-_BYTES = _WIDTH * _WIDTH * 4
+GIB = float(os.environ.get("TORCHCREATOR_BENCHMARK_GIB", "2"))
+WIDTH = 2048
+LAYERS = max(1, int(GIB * 2**30 / (4 * WIDTH * WIDTH)))
+WORK = f"`build` with `from_checkpoint`, {GIB:g} GiB"
+LLAMA = f"`build(Llama)` with `from_checkpoint`, {GIB:g} GiB"
+
+Way = Callable[[Path], nn.Module]
 
 
-def model(layers: int) -> nn.Module:
+def model() -> nn.Module:
     """Return a model of that many matrices of 16 MiB."""
-    return nn.ModuleList(nn.Linear(_WIDTH, _WIDTH, bias=False) for _ in range(layers))
+    return nn.ModuleList(nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(LAYERS))
 
 
-def ours(path: Path, layers: int) -> nn.Module:
+def save(path: Path) -> None:
+    """Write its values."""
+    values = {f"{i}.weight": torch.randn(WIDTH, WIDTH) for i in range(LAYERS)}
+    peer("safetensors.torch").save_file(values, path)
+
+
+def built(path: Path) -> nn.Module:
     """Build it with its values from the file."""
     with tc.creator_scope(tc.creators.from_checkpoint(path)):
-        return tc.build(model, layers, seed=0)
+        return tc.build(model, seed=0).to(DEVICE)
 
 
-def theirs(path: Path, layers: int) -> nn.Module:
+def assigned(path: Path) -> nn.Module:
     """Construct it on meta, and assign the file's tensors."""
     with torch.device("meta"):
-        empty = model(layers)
-    empty.load_state_dict(load_file(path), assign=True)
-    return empty
+        empty = model()
+    empty.load_state_dict(peer("safetensors.torch").load_file(path), assign=True)
+    return empty.to(DEVICE)
 
 
-def accelerated(path: Path, layers: int) -> nn.Module:
+def copied(path: Path) -> nn.Module:
+    """Construct it in the plain way, and copy the file's tensors into it."""
+    full = model()
+    full.load_state_dict(peer("safetensors.torch").load_file(path))
+    return full.to(DEVICE)
+
+
+def accelerated(path: Path) -> nn.Module:
     """Do it accelerate's way."""
-    accelerate: Any = importlib.import_module("accelerate")
+    accelerate = peer("accelerate")
     with accelerate.init_empty_weights():
-        empty = model(layers)
-    accelerate.load_checkpoint_in_model(empty, str(path), device_map={"": "cpu"})
-    return empty
+        empty = model()
+    place = {"": 0 if DEVICE.type == "cuda" else "cpu"}
+    loaded: nn.Module = accelerate.load_checkpoint_and_dispatch(empty, str(path), device_map=place)
+    return loaded
 
 
-def llama(gib: float) -> Any:
-    """Return the configuration of a Llama whose parameters take that much."""
-    transformers: Any = importlib.import_module("transformers")
-    layer = 4 * _WIDTH * _WIDTH + 3 * _WIDTH * 5632
-    layers = max(1, int((gib * 2**28 - 2 * 8000 * _WIDTH) / layer))
-    return transformers.LlamaConfig(
-        hidden_size=_WIDTH,
-        intermediate_size=5632,
-        num_hidden_layers=layers,
-        num_attention_heads=16,
-        num_key_value_heads=16,
-        vocab_size=8000,
-    )
-
-
-def against_transformers(gib: float, folder: Path, seconds: float) -> Ratio:
-    """Load a Llama with its own ``from_pretrained``, and with a build."""
-    transformers: Any = importlib.import_module("transformers")
-    transformers.utils.logging.disable_progress_bar()
-    config, kind = llama(gib), transformers.LlamaForCausalLM
-    tc.build(kind, config, seed=0).save_pretrained(folder)
-
-    def built() -> Any:
-        with tc.creator_scope(tc.creators.from_checkpoint(folder)):
-            return tc.build(kind, config, seed=0)
-
-    def pretrained() -> Any:
-        return kind.from_pretrained(folder)
-
-    return compare(
-        f"Llama, {gib:g} GiB, against from_pretrained", built, pretrained, seconds=seconds
-    )
-
-
-WAYS: dict[str, Callable[[Path, int], nn.Module]] = {
-    "build with from_checkpoint": ours,
-    "meta, load_file, assign=True": theirs,
-    "accelerate": accelerated,
-}
-
-
-def own_bytes() -> int:
-    """Return the bytes of this process that are not pages of files."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return int(next(row for row in status if row.startswith("RssAnon")).split()[1]) * 1024
+WAYS: dict[str, Way] = {"built": built, "assigned": assigned, "accelerated": accelerated}
 
 
 @contextlib.contextmanager
-def watched(peak: list[int]) -> Iterator[None]:
-    """Add the largest number of own bytes that was seen in the block."""
-    done = threading.Event()
-    peak.append(own_bytes())
-
-    def watch() -> None:
-        while not done.wait(1e-4):
-            peak[-1] = max(peak[-1], own_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
-        peak[-1] = max(peak[-1], own_bytes())
-
-
-def memory(way: str, path: Path, layers: int, results: Any) -> None:
-    """Report the memory that one way takes, in a process that did nothing else."""
-    WAYS[way](path, layers)  # once before, for what is imported on first use
-    before = own_bytes()
-    peak: list[int] = []
-    with watched(peak):
-        made = WAYS[way](path, layers)
-    results.put((way, peak[0] - before, own_bytes() - before))
-    del made
-
-
-def print_memory(ways: list[str], path: Path, layers: int) -> None:
-    """Print a table of what each way takes."""
-    context = multiprocessing.get_context("spawn")
-    print("\n| way | own memory at its peak | and at the end |\n| --- | ---: | ---: |")
-    for way in ways:
-        results: Any = context.Queue()
-        process = context.Process(target=memory, args=(way, path, layers, results))
-        process.start()
-        name, peak, end = results.get(timeout=600)
-        process.join()
-        print(f"| {name} | {peak / 2**20:.1f} MiB | {end / 2**20:.1f} MiB |")
-
-
-def main() -> None:
-    """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gib", type=float, default=2.0)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    arguments = parser.parse_args()
-    layers = int(arguments.gib * 2**30 / _BYTES)
+def saved() -> Iterator[Path]:
+    """Yield a checkpoint, for as long as it is needed."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.safetensors"
-        save_file({f"{i}.weight": torch.randn(_WIDTH, _WIDTH) for i in range(layers)}, path)
-        installed = importlib.util.find_spec("accelerate") is not None
-        ways = [way for way in WAYS if way != "accelerate" or installed]
-        rows = [
-            compare(
-                f"{arguments.gib:g} GiB, against {way}",
-                lambda: ours(path, layers),
-                lambda way=way: WAYS[way](path, layers),  # type: ignore[misc]
-                at_most=1.3 if way == ways[1] else None,
-                seconds=arguments.seconds,
-            )
-            for way in ways[1:]
-        ]
-        if importlib.util.find_spec("transformers") is not None:
-            rows.append(
-                against_transformers(arguments.gib, Path(folder) / "llama", arguments.seconds)
-            )
-        print_table(rows)
-        print_memory(ways, path, layers)
+        save(path := Path(folder) / "model.safetensors")
+        yield path
 
+
+def comparison(
+    other: Way,
+    *,
+    against: str,
+    at_most: float | None = None,
+    seconds: float = 10.0,
+    headline: bool = False,
+) -> Question:
+    """Return the question how a build compares with another way to load the same file."""
+
+    def pair() -> Iterator[Pair]:
+        with saved() as path:
+            yield functools.partial(built, path), functools.partial(other, path)
+
+    return question(
+        WORK,
+        against=against,
+        at_most=at_most,
+        seconds=seconds,
+        takes=2,
+        threads=None,
+        headline=headline,
+    )(pair)
+
+
+@question(LLAMA, against="transformers' `from_pretrained`", seconds=10.0, takes=2, threads=None)
+def against_transformers() -> Iterator[Pair]:
+    """Load a Llama with its own ``from_pretrained``, and with a build."""
+    transformers = peer("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    layer = 4 * WIDTH * WIDTH + 3 * WIDTH * 5632
+    layers = max(1, int((GIB * 2**28 - 2 * 8000 * WIDTH) / layer))
+    sizes = {"hidden_size": WIDTH, "intermediate_size": 5632, "vocab_size": 8000}
+    config = llama_config(layers=layers, **sizes)
+    with tempfile.TemporaryDirectory() as folder:
+        made: Any = tc.build(llama_of, config, seed=0)
+        made.save_pretrained(folder)
+        del made
+
+        def ours() -> nn.Module:
+            with tc.creator_scope(tc.creators.from_checkpoint(Path(folder))):
+                return tc.build(llama_of, config, seed=0).to(DEVICE)
+
+        def theirs() -> nn.Module:
+            loaded: nn.Module = transformers.LlamaForCausalLM.from_pretrained(folder)
+            return loaded.to(DEVICE)
+
+        yield ours, theirs
+
+
+def load(way: str, path: str) -> nn.Module:
+    """Load in one way, for the memory that it takes."""
+    return WAYS[way](Path(path))
+
+
+def memory(
+    way: str, name: str, *, at_most: float | None = None, headline: bool = False
+) -> Question:
+    """Return the question how much memory of its own a way to load takes, against the file."""
+
+    def take(seconds: float) -> Take:
+        with saved() as path:
+            rise = _memory.peak("benchmarks.checkpoint", "load", way, str(path))
+        return Take(rise, GIB * 1024)
+
+    return Question(
+        f"memory of {name}",
+        "the file's size",
+        take,
+        at_most,
+        takes=1,
+        unit="MiB",
+        headline=headline,
+    )
+
+
+QUESTIONS = [
+    comparison(
+        assigned,
+        against="meta, `load_file`, `assign=True`",
+        at_most=1.3,
+        seconds=15.0,
+        headline=True,
+    ),
+    comparison(accelerated, against="accelerate's `load_checkpoint_and_dispatch`"),
+    comparison(copied, against="plain construction and `load_state_dict`", seconds=1.0),
+    against_transformers,
+    memory("built", WORK, at_most=32 / 2048, headline=True),
+    memory("assigned", "meta, `load_file`, `assign=True`"),
+    memory("accelerated", "accelerate's `load_checkpoint_and_dispatch`"),
+]
 
 if __name__ == "__main__":
-    main()
+    main(QUESTIONS)

@@ -1,13 +1,11 @@
 """What constraints cost a training step: ``python -m benchmarks.constraints``.
 
-Peers that are not installed are left out, with a reason. ``pip install geotorch keras`` brings
-those that are no part of torch.
+``pip install geotorch keras`` brings the peers that are no part of torch.
 """
 
 from __future__ import annotations
 
-import importlib
-import os
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,22 +14,29 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 import torchcreator as tc
-from benchmarks._measure import Ratio, compare, print_table
+from benchmarks._measure import DEVICE, Pair, Question, SkipQuestion, question
+from benchmarks._peers import peer
+from benchmarks._run import main
 from torchcreator import constraints
 
 COUNT = 1000
 SHAPE = (16, 16)
 LAYERS, WIDTH, BATCH = 50, 64, 32
-TRAINING = f"whole training step, {LAYERS} × Linear({WIDTH}, {WIDTH}), batch {BATCH}: "
+NON_NEG = f"NonNeg on {COUNT:,} parameters, the optimizer's step included"
+MAX_NORM = f"MaxNorm on {COUNT:,} parameters, the optimizer's step included"
+TRAINING = f"training step, {LAYERS} × `nn.Linear({WIDTH}, {WIDTH})`, batch {BATCH}"
+ORTHOGONAL = f"Orthogonal, {TRAINING}"
 Step = Callable[[], object]
 
 
 def parameters(constraint: tc.Constraint | str | None = None) -> list[nn.Parameter]:
     """Return many small parameters with gradients, under a constraint or under none."""
     torch.manual_seed(0)
-    made = [tc.variable(torch.rand(SHAPE), constraint=constraint) for _ in range(COUNT)]
+    made = [
+        tc.variable(torch.rand(SHAPE, device=DEVICE), constraint=constraint) for _ in range(COUNT)
+    ]
     for p in made:
-        p.grad = 0.01 * torch.randn(SHAPE)
+        p.grad = 0.01 * torch.randn(SHAPE, device=DEVICE)
     return made
 
 
@@ -77,51 +82,46 @@ def norm_each(ps: list[nn.Parameter]) -> None:
         p.mul_(norm.clamp(max=2.0) / (norm + 1e-7))
 
 
-def element_wise() -> Iterator[Ratio]:
-    """Time `NonNeg` on many parameters, the step included."""
-    ours = step_under("non_neg")
-    name = f"NonNeg, step of {COUNT} parameters"
-    yield compare(
-        f"{name}, against `_foreach_clamp_min_` by hand",
-        ours,
-        step_then(clamp_at_once),
-        seconds=6.0,
-        at_most=1.08,
-    )
-    yield compare(f"{name}, against a loop of `clamp_`", ours, step_then(clamp_each))
-    yield compare(f"{name}, against a loop of Keras' formula", ours, step_then(keras_non_neg))
-    yield from against_keras(name, ours, "NonNeg")
+def by_hand(
+    work: str,
+    constraint: str,
+    project: Callable[[list[nn.Parameter]], object],
+    *,
+    against: str,
+    at_most: float | None = None,
+) -> Question:
+    """Return the question how our step compares with one that a projection by hand follows."""
+
+    def pair() -> Iterator[Pair]:
+        yield step_under(constraint), step_then(project)
+
+    promised = at_most is not None
+    return question(
+        work, against=against, at_most=at_most, seconds=6.0 if promised else 2.0, headline=promised
+    )(pair)
 
 
-def norms() -> Iterator[Ratio]:
-    """Time `MaxNorm` on many parameters, the step included."""
-    ours = step_under("max_norm")
-    name = f"MaxNorm, step of {COUNT} parameters"
-    loop = step_then(norm_each)
-    yield compare(f"{name}, against a loop by hand", ours, loop, seconds=4.0, at_most=0.4)
-    yield from against_keras(name, ours, "MaxNorm")
+def in_keras(work: str, constraint: str, kind: str, **options: Any) -> Question:
+    """Return the question how it compares with Keras' own optimizer on its torch backend."""
 
+    def pair() -> Iterator[Pair]:
+        keras = peer("keras")
+        if keras.backend.backend() != "torch":
+            raise SkipQuestion(f"keras runs on {keras.backend.backend()}, not on torch")
+        made = [keras.Variable(torch.rand(SHAPE).numpy(), name=f"v{i}") for i in range(COUNT)]
+        for variable in made:
+            variable.constraint = getattr(keras.constraints, kind)(**options)
+        gradients = [0.01 * torch.randn(SHAPE) for _ in made]
+        optimizer = keras.optimizers.SGD(learning_rate=0.01)
+        optimizer.build(made)
 
-def against_keras(name: str, ours: Step, kind: str) -> Iterator[Ratio]:
-    """Time the same step of Keras' own optimizer on its torch backend."""
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-    keras = peer("keras")
-    if keras is None or keras.backend.backend() != "torch":
-        return
-    options = {} if kind == "NonNeg" else {"axis": 1}
-    constraint = getattr(keras.constraints, kind)(**options)
-    made = [keras.Variable(torch.rand(SHAPE).numpy(), name=f"v{i}") for i in range(COUNT)]
-    for variable in made:
-        variable.constraint = constraint
-    gradients = [0.01 * torch.randn(SHAPE) for _ in made]
-    optimizer = keras.optimizers.SGD(learning_rate=0.01)
-    optimizer.build(made)
+        def theirs() -> None:
+            with torch.no_grad():
+                optimizer.apply(gradients, made)
 
-    def theirs() -> None:
-        with torch.no_grad():
-            optimizer.apply(gradients, made)
+        yield step_under(constraint), theirs
 
-    yield compare(f"{name}, against Keras' optimizer on torch", ours, theirs)
+    return question(work, against="Keras' optimizer on torch")(pair)
 
 
 def training(prepare: Callable[[nn.Linear], object] | None = None, **scope: Any) -> Step:
@@ -133,13 +133,13 @@ def training(prepare: Callable[[nn.Linear], object] | None = None, **scope: Any)
 
     torch.manual_seed(0)
     with tc.creator_scope(declare):
-        layers = [nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS)]
+        layers = [nn.Linear(WIDTH, WIDTH, device=DEVICE) for _ in range(LAYERS)]
     for layer in layers:
         nn.init.orthogonal_(layer.weight)
         if prepare is not None:
             prepare(layer)
     model = nn.Sequential(*layers)
-    x, y = torch.randn(BATCH, WIDTH), torch.randn(BATCH, WIDTH)
+    x, y = torch.randn(2, BATCH, WIDTH, device=DEVICE)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
 
     def step() -> None:
@@ -158,76 +158,108 @@ class Positive(nn.Module):
         return w.clamp(min=0)
 
 
-def matrices() -> Iterator[Ratio]:
-    """Time whole training steps under `Orthogonal` and under what peers offer for it."""
-    plain = training()
-    bound = training(constraint=constraints.Orthogonal())
-    yield compare(f"{TRAINING}Orthogonal, against none", bound, plain, seconds=6.0, at_most=2.0)
-    for way in ("cayley", "matrix_exp", "householder"):
+Prepare = Callable[[nn.Linear], object]
 
-        def prepare(layer: nn.Linear, way: str = way) -> None:
-            parametrizations.orthogonal(layer, orthogonal_map=way)
 
-        yield compare(f"{TRAINING}parametrize, {way}, against none", training(prepare), plain)
+def parametrized(way: str) -> Callable[[], Prepare]:
+    """Return what finds one of torch's own orthogonal maps."""
+    return lambda: functools.partial(parametrizations.orthogonal, orthogonal_map=way)
+
+
+def geotorch_orthogonal() -> Prepare:
+    """Find geotorch's."""
     geotorch = peer("geotorch")
-    if geotorch is not None:
-        made = training(lambda layer: geotorch.orthogonal(layer, "weight"))
-        yield compare(f"{TRAINING}geotorch, against none", made, plain)
-    yield compare(f"{TRAINING}NonNeg, against none", training(constraint="non_neg"), plain)
-    clamped = training(
-        lambda layer: parametrize.register_parametrization(layer, "weight", Positive())
-    )
-    yield compare(f"{TRAINING}a parametrization by clamp, against none", clamped, plain)
+    return lambda layer: geotorch.orthogonal(layer, "weight")
 
 
-def each() -> Iterator[Ratio]:
-    """Time whole training steps under every other ready-made constraint."""
+def clamped() -> Prepare:
+    """Find the parametrization that keeps weights positive."""
+    return lambda layer: parametrize.register_parametrization(layer, "weight", Positive())
+
+
+def in_training(
+    constraint: tc.Constraint | str, *, at_most: float | None = None, seconds: float = 1.0
+) -> Question:
+    """Return the question what one of our constraints adds to a whole training step."""
+
+    def pair() -> Iterator[Pair]:
+        yield training(constraint=constraint), training()
+
+    name = "NonNeg" if constraint == "non_neg" else type(constraint).__name__
+    if isinstance(constraint, constraints.SpectralNorm):
+        name += f", {constraint.mode}"
+    return question(
+        f"{name}, {TRAINING}",
+        against="no constraint",
+        at_most=at_most,
+        seconds=seconds,
+        headline=at_most is not None,
+    )(pair)
+
+
+def against_parametrization(
+    work: str, constraint: tc.Constraint | str, find: Callable[[], Prepare], *, against: str
+) -> Question:
+    """Return the question how a whole training step compares with one under a parametrization."""
+
+    def pair() -> Iterator[Pair]:
+        prepare = find()
+        yield training(constraint=constraint), training(prepare)
+
+    return question(work, against=against)(pair)
+
+
+def each() -> list[Question]:
+    """Return the questions what every other ready-made constraint adds to a training step."""
     c = constraints
     kinds: list[tc.Constraint] = [
-        *(c.Clip(-0.1, 0.1), c.Masked(torch.ones(WIDTH, WIDTH).tril(WIDTH // 2))),
+        *(c.Clip(-0.1, 0.1), c.Masked(torch.ones(WIDTH, WIDTH, device=DEVICE).tril(WIDTH // 2))),
         *(c.MaxNorm(), c.UnitNorm(), c.MinMaxNorm(), c.Simplex(), c.Sparse(8)),
         *(c.Symmetric(), c.PositiveDefinite(), c.SpectralNorm(), c.SpectralNorm(mode="scale")),
     ]
-    plain = training()
-    for kind in kinds:
-        name = f"{TRAINING}{type(kind).__name__}, against none"
-        yield compare(name, training(constraint=kind), plain, seconds=1.0)
+    return [in_training(kind) for kind in kinds]
 
 
-def unconstrained() -> Ratio:
+@question(
+    "the hook of an optimizer without constrained parameters", against="the optimizer's whole step"
+)
+def unconstrained() -> Iterator[Pair]:
     """Time what the hook takes from an optimizer that it has nothing to do for."""
     from torchcreator.optim._hook import after_step
 
-    p = nn.Parameter(torch.zeros(1))
+    p = nn.Parameter(torch.zeros(1, device=DEVICE))
     optimizer = torch.optim.SGD([p], lr=0.1)
-    p.grad = torch.zeros(1)
+    p.grad = torch.zeros_like(p)
     hook = torch.compiler.disable(after_step)  # as it is registered
-
-    def nothing() -> None:
-        hook(optimizer, (), {})
-
-    return compare(
-        "the hook of an optimizer without constrained parameters, against its whole step",
-        nothing,
-        optimizer.step,
-    )
+    yield lambda: hook(optimizer, (), {}), optimizer.step
 
 
-def peer(name: str) -> Any:
-    """Import a peer, or say why it is left out."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        print(f"{name} is left out: {error}")
-        return None
-
-
-def main() -> None:
-    """Print every row."""
-    torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, one thread\n")
-    print_table([*element_wise(), *norms(), *matrices(), *each(), unconstrained()])
-
+QUESTIONS = [
+    by_hand(
+        NON_NEG, "non_neg", clamp_at_once, against="`_foreach_clamp_min_` by hand", at_most=1.08
+    ),
+    by_hand(NON_NEG, "non_neg", clamp_each, against="a loop of `clamp_`"),
+    by_hand(NON_NEG, "non_neg", keras_non_neg, against="a loop of Keras' formula"),
+    in_keras(NON_NEG, "non_neg", "NonNeg"),
+    by_hand(MAX_NORM, "max_norm", norm_each, against="a loop by hand", at_most=0.4),
+    in_keras(MAX_NORM, "max_norm", "MaxNorm", axis=1),
+    in_training(constraints.Orthogonal(), at_most=2.0, seconds=6.0),
+    *(
+        against_parametrization(
+            ORTHOGONAL, constraints.Orthogonal(), parametrized(way), against=f"parametrize, {way}"
+        )
+        for way in ("cayley", "matrix_exp", "householder")
+    ),
+    against_parametrization(
+        ORTHOGONAL, constraints.Orthogonal(), geotorch_orthogonal, against="geotorch"
+    ),
+    in_training("non_neg"),
+    against_parametrization(
+        f"NonNeg, {TRAINING}", "non_neg", clamped, against="a parametrization by clamp"
+    ),
+    *each(),
+    unconstrained,
+]
 
 if __name__ == "__main__":
-    main()
+    main(QUESTIONS)

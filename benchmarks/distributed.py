@@ -1,7 +1,4 @@
-"""What policies cost on two ranks, against the same step without them.
-
-    python -m benchmarks.distributed            # about a minute on two cores
-    python -m benchmarks.distributed small      # only the rows whose name contains a word
+"""What policies cost on two ranks, under DDP and FSDP2: ``python -m benchmarks.distributed``.
 
 Both ranks run in lockstep, so the rounds are counted, not timed: in each, every contender takes
 its turn, in an order that changes, and the fastest turn on the slower rank counts.
@@ -10,10 +7,8 @@ its turn, in an order that changes, and the fastest turn on the slower rank coun
 from __future__ import annotations
 
 import itertools
-import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,24 +20,13 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import torchcreator as tc
-from benchmarks._measure import Ratio, print_table
+from benchmarks._measure import ORDERS, Question, Take
+from benchmarks._run import main
 from tests.ranks import run_ranks
 from torchcreator.distributed import aggregate_gradients, data_parallel
 
 RANKS = 2
 Step = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One comparison: how to make our step and theirs, and how often to run both."""
-
-    name: str
-    ours: Callable[[], Step]
-    theirs: Callable[[], Step]
-    at_most: float
-    rounds: int
-    steps: int
 
 
 class Small(nn.Module):
@@ -126,93 +110,122 @@ def sharded(model: nn.Module) -> nn.Module:
     return model
 
 
-def rows() -> list[Row]:
-    """Return all comparisons."""
-    vector, batch, narrow = torch.ones(64), torch.ones(8, 2500), torch.ones(8, 1000)
-    ddp = DistributedDataParallel
-    return [
-        Row(
-            "DDP step, 25M MLP, policies by thirds / plain DDP",
-            lambda: step_of(data_parallel(in_thirds(mlp)), batch),
-            lambda: step_of(ddp(mlp()), batch),
-            at_most=1.03,
-            rounds=18,
-            steps=1,
-        ),
-        Row(
-            "DDP step, 600 small tensors, policies by thirds / plain DDP",
-            lambda: step_of(data_parallel(in_thirds(Small)), vector),
-            lambda: step_of(ddp(Small()), vector),
-            at_most=1.03,
-            rounds=90,
-            steps=3,
-        ),
-        Row(
-            "DDP step, 600 small tensors, policies by thirds / a collective per parameter",
-            lambda: step_of(data_parallel(in_thirds(Small)), vector),
-            lambda: by_hand(Small(), vector),
-            at_most=0.125,
-            rounds=40,
-            steps=1,
-        ),
-        Row(
-            "plain module, 600 small tensors, aggregate_gradients / plain DDP",
-            lambda: step_of(aggregated(in_thirds(Small)), vector),
-            lambda: step_of(ddp(Small()), vector),
-            at_most=1.35,
-            rounds=60,
-            steps=3,
-        ),
-        Row(
-            "FSDP2 step, 4M MLP, SUM / FSDP2",
-            lambda: step_of(aggregated(sharded(all_summed(lambda: mlp(1000)))), narrow),
-            lambda: step_of(sharded(mlp(1000)), narrow),
-            at_most=1.05,
-            rounds=30,
-            steps=1,
-        ),
-    ]
-
-
-def measure(row: Row) -> tuple[float, float, float]:
-    """Return the fastest turn of ours, of theirs, and of theirs once more."""
-    contenders = [row.ours(), row.theirs(), row.theirs()]
+def measure(
+    make_ours: Callable[[], Step], make_theirs: Callable[[], Step], *, rounds: int, steps: int
+) -> Take:
+    """Return the fastest turn of ours, of theirs, and of theirs once more, on this rank's group."""
+    contenders = [make_ours(), make_theirs(), make_theirs()]
     for step in contenders:
         for _ in range(3):  # DDP rebuilds its buckets after the first backward
             step()
     fastest = [float("inf")] * 3
-    orders = itertools.cycle(itertools.permutations(range(3)))
-    for _ in range(row.rounds):
+    orders = itertools.cycle(ORDERS)
+    for _ in range(rounds):
         for turn in next(orders):
             dist.barrier()
             start = perf_counter()
-            for _ in range(row.steps):
+            for _ in range(steps):
                 contenders[turn]()
-            fastest[turn] = min(fastest[turn], (perf_counter() - start) / row.steps)
+            fastest[turn] = min(fastest[turn], (perf_counter() - start) / steps)
     slower = torch.tensor(fastest, dtype=torch.float64)
     dist.all_reduce(slower, op=dist.ReduceOp.MAX)
-    ours, theirs, again = slower.tolist()
-    return ours, theirs, again
+    return Take(*slower.tolist())
 
 
-def main() -> None:
-    """Measure the rows whose name contains the words given, and print them."""
-    words = sys.argv[1:]
+def on_ranks(
+    work: str,
+    *,
+    against: str,
+    ours: Callable[[], Step],
+    theirs: Callable[[], Step],
+    at_most: float,
+    seconds: float = 12.0,
+    steps: int = 1,
+    round_seconds: float,
+    headline: bool = False,
+) -> Question:
+    """Return a question that is asked on ranks of its own.
 
-    def on_rank(rank: int) -> list[tuple[str, float, float, float, float]]:
-        return [
-            (row.name, *measure(row), row.at_most)
-            for row in rows()
-            if all(word in row.name for word in words)
-        ]
+    Args:
+        work: What is done.
+        against: Who else does it.
+        ours: Makes our step, on each rank.
+        theirs: Makes theirs.
+        at_most: The ratio that is promised.
+        seconds: How long to measure, in all takes.
+        steps: How many steps make one sample.
+        round_seconds: How long one round takes on two cores, to count the rounds by.
+        headline: Whether the README shows it.
+    """
 
-    with tempfile.TemporaryDirectory() as meeting:
-        measured, _ = run_ranks(on_rank, RANKS, Path(meeting), timeout=600)
-    print_table(
-        Ratio(name, ours, theirs, again / theirs, at_most)
-        for name, ours, theirs, again, at_most in measured
-    )
+    def take(budget: float) -> Take:
+        rounds = max(3, round(budget / round_seconds))
+        with tempfile.TemporaryDirectory() as meeting:
+            takes = run_ranks(
+                lambda rank: measure(ours, theirs, rounds=rounds, steps=steps),
+                RANKS,
+                Path(meeting),
+                timeout=300,
+            )
+        first: Take = takes[0]
+        return first
 
+    return Question(work, against, take, at_most, seconds, headline=headline)
+
+
+VECTOR, BATCH, NARROW = torch.ones(64), torch.ones(8, 2500), torch.ones(8, 1000)
+DDP = DistributedDataParallel
+THIRDS = "policies by thirds"
+SMALL = f"DDP step, 600 tensors of 64, {THIRDS}"
+
+QUESTIONS = [
+    on_ranks(
+        f"DDP step, MLP of 25 million, {THIRDS}",
+        against="plain DDP",
+        ours=lambda: step_of(data_parallel(in_thirds(mlp)), BATCH),
+        theirs=lambda: step_of(DDP(mlp()), BATCH),
+        at_most=1.03,
+        round_seconds=0.7,
+        seconds=30.0,
+        headline=True,
+    ),
+    on_ranks(
+        SMALL,
+        against="plain DDP",
+        ours=lambda: step_of(data_parallel(in_thirds(Small)), VECTOR),
+        theirs=lambda: step_of(DDP(Small()), VECTOR),
+        at_most=1.03,
+        steps=3,
+        round_seconds=0.2,
+        seconds=18.0,
+        headline=True,
+    ),
+    on_ranks(
+        SMALL,
+        against="a collective per parameter",
+        ours=lambda: step_of(data_parallel(in_thirds(Small)), VECTOR),
+        theirs=lambda: by_hand(Small(), VECTOR),
+        at_most=0.125,
+        round_seconds=0.5,
+    ),
+    on_ranks(
+        f"`aggregate_gradients` without DDP, 600 tensors of 64, {THIRDS}",
+        against="plain DDP",
+        ours=lambda: step_of(aggregated(in_thirds(Small)), VECTOR),
+        theirs=lambda: step_of(DDP(Small()), VECTOR),
+        at_most=1.35,
+        steps=3,
+        round_seconds=0.2,
+    ),
+    on_ranks(
+        "FSDP2 step, MLP of 4 million, all SUM",
+        against="plain FSDP2",
+        ours=lambda: step_of(aggregated(sharded(all_summed(lambda: mlp(1000)))), NARROW),
+        theirs=lambda: step_of(sharded(mlp(1000)), NARROW),
+        at_most=1.05,
+        round_seconds=0.2,
+    ),
+]
 
 if __name__ == "__main__":
-    main()
+    main(QUESTIONS)

@@ -2,18 +2,21 @@
 
 A training step reads parameters, writes gradients and steps the optimizer. None of that looks at
 a declaration: the optimizers' hook keeps what it found, and finds anew only when a constrained
-variable was made since. The rows compare steps of equal models, with and without declarations.
+variable was made since. The questions compare equal models, with and without declarations.
 
 Run it with ``python -m benchmarks.lookup``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import nn
 
 import torchcreator as tc
-from benchmarks._measure import Ratio, Work, compare, print_table
+from benchmarks._measure import DEVICE, Pair, Question, Work, question
+from benchmarks._run import main
 from torchcreator._table import TABLE, specs_of
 
 LAYERS = 200
@@ -22,7 +25,7 @@ LAYERS = 200
 
 def plain() -> nn.Module:
     """Return many small layers."""
-    return nn.Sequential(*(nn.Linear(8, 8) for _ in range(LAYERS)))
+    return nn.Sequential(*(nn.Linear(8, 8, device=DEVICE) for _ in range(LAYERS)))
 
 
 def declared() -> nn.Module:
@@ -50,7 +53,7 @@ def forgotten() -> nn.Module:
 def training(model: nn.Module) -> Work:
     """Return one training step of a model: forward, backward, optimizer."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    x = torch.randn(4, 8)
+    x = torch.randn(4, 8, device=DEVICE)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -79,31 +82,46 @@ def reading(model: nn.Module) -> Work:
     return read
 
 
-def measure() -> list[Ratio]:
-    """Compare declared models with plain ones, and the ways to look up."""
-    free, model = forgotten(), declared()
-    constrained = tc.variable([1.0], constraint="non_neg")  # from here on the hook is installed
-    parameters = list(model.parameters())
-    by_one = [parameters[i] for i in range(0, len(parameters), 20)]
-    rows = [
-        compare("training step, declared model", training(model), training(free), at_most=1.02),
-        compare("optimizer step, declared model", stepping(model), stepping(free), at_most=1.02),
-        compare("reading each parameter", reading(model), reading(free), at_most=1.02),
-        compare(
-            f"specs of {len(parameters)} parameters in one pass, against naming them",
-            lambda: specs_of(parameters),
-            lambda: list(model.named_parameters()),
-        ),
-        compare(
-            f"specs of {len(by_one)} parameters one by one, against in one pass",
-            lambda: [tc.spec_of(p) for p in by_one],
-            lambda: specs_of(by_one),
-        ),
-    ]
-    assert constrained is not None  # kept until the end
-    return rows
+def with_declarations(work: str, prepare: Callable[[nn.Module], Work]) -> Question:
+    """Return the question what a model's declarations add to some work."""
 
+    def pair() -> Iterator[Pair]:
+        free, model = forgotten(), declared()
+        constrained = tc.variable([1.0], constraint="non_neg")  # from here on the hook is installed
+        yield prepare(model), prepare(free)
+        del constrained  # kept until the end
+
+    return question(
+        f"{work}, {2 * LAYERS} declared parameters",
+        against="the same without declarations",
+        at_most=1.02,
+    )(pair)
+
+
+@question(
+    f"`spec_of` for {2 * LAYERS} parameters in one pass", against="`list(model.named_parameters())`"
+)
+def in_one_pass() -> Iterator[Pair]:
+    """Time looking all declarations up against naming the parameters."""
+    model = declared()
+    parameters = list(model.parameters())
+    yield lambda: specs_of(parameters), lambda: list(model.named_parameters())
+
+
+@question(f"`spec_of` for 20 of {2 * LAYERS} parameters, one by one", against="in one pass")
+def one_by_one() -> Iterator[Pair]:
+    """Time looking some declarations up singly."""
+    model = declared()
+    some = list(model.parameters())[::20]
+    yield lambda: [tc.spec_of(p) for p in some], lambda: specs_of(some)
+
+
+QUESTIONS = [
+    with_declarations("training step", training),
+    with_declarations("optimizer step", stepping),
+    with_declarations("reading each parameter", reading),
+    *(in_one_pass, one_by_one),
+]
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    print_table(measure())
+    main(QUESTIONS)

@@ -1,6 +1,6 @@
-"""What the pytest plugin costs a suite that does not use it, and one that opens scopes.
+"""What importing the package, and having its pytest plugin, costs: ``python -m benchmarks.plugin``.
 
-Run it with ``python -m benchmarks.plugin``.
+Each sample is a process of its own, with no other plugin.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torchcreator as tc
-from benchmarks._measure import Ratio, compare, print_table
+from benchmarks._measure import Pair, Question, question
+from benchmarks._run import main
 from torchcreator import _watch
 
 PLUGIN = "torchcreator.pytest_plugin"
 TESTS = 2000
-SECONDS = 30.0
+SECONDS = 20.0
 
 
 def process(*arguments: str, folder: str = ".") -> Callable[[], object]:
@@ -36,52 +37,63 @@ def process(*arguments: str, folder: str = ".") -> Callable[[], object]:
     return run
 
 
-def in_processes() -> Iterator[Ratio]:
-    """Yield what the plugin adds to starting pytest, collecting tests and running them."""
-    yield compare(
-        "import pytest and the plugin / pytest",
-        process("-c", f"import pytest, {PLUGIN}"),
-        process("-c", "import pytest"),
-        seconds=SECONDS,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        suite = "".join(f"def test_{number}():\n    pass\n" for number in range(TESTS))
-        (Path(folder) / "test_suite.py").write_text(suite)
-        for what, option in (("collect", "--collect-only"), ("run", "--quiet")):
+def importing(ours: str, theirs: str) -> Question:
+    """Return the question what one import takes, beside another."""
+
+    def pair() -> Iterator[Pair]:
+        yield process("-c", ours), process("-c", theirs)
+
+    return question(f"`{ours}`", against=f"`{theirs}`", seconds=SECONDS, takes=2)(pair)
+
+
+def suite(what: str, option: str) -> Question:
+    """Return the question what the plugin adds to a suite that does not use it."""
+
+    def pair() -> Iterator[Pair]:
+        with tempfile.TemporaryDirectory() as folder:
+            tests = "".join(f"def test_{number}():\n    pass\n" for number in range(TESTS))
+            (Path(folder) / "test_suite.py").write_text(tests)
             pytest = ("-m", "pytest", "-q", option)
-            yield compare(
-                f"{what} {TESTS} empty tests with the plugin / without",
-                process(*pytest, "-p", PLUGIN, folder=folder),
-                process(*pytest, folder=folder),
-                seconds=SECONDS,
-            )
+            yield process(*pytest, "-p", PLUGIN, folder=folder), process(*pytest, folder=folder)
+
+    return question(
+        f"{what} {TESTS:,} empty tests with the plugin",
+        against="without",
+        seconds=SECONDS,
+        takes=2,
+    )(pair)
 
 
-def scopes() -> Ratio:
-    """Return what it costs to enter and leave a scope while a test plugin watches."""
+@question("entering and leaving a scope while the plugin watches", against="without a plugin")
+def watched() -> Iterator[Pair]:
+    """Time a scope while a test plugin watches."""
 
     def passing(next_creator: Any, **kwargs: Any) -> Any:
         return next_creator(**kwargs)
 
-    scope, watched = tc.creator_scope(passing), _watch.OpenScopes()
+    scope, scopes = tc.creator_scope(passing), _watch.OpenScopes()
 
     def plain() -> None:
         with scope:
             pass
 
     def noted() -> None:
-        _watch.watcher = watched
+        _watch.watcher = scopes
         with scope:
             pass
         _watch.watcher = None
 
-    return compare("enter and leave a scope, watched / not", noted, plain)
+    yield noted, plain
 
 
-def main() -> None:
-    """Print the table."""
-    print_table([scopes(), *in_processes()])
-
+QUESTIONS = [
+    importing("import torchcreator", "pass"),
+    importing("import torchcreator; torchcreator.variable", "import torch"),
+    importing(f"import pytest, {PLUGIN}", "import pytest"),
+    suite("collecting", "--collect-only"),
+    suite("running", "--quiet"),
+    watched,
+]
 
 if __name__ == "__main__":
-    main()
+    main(QUESTIONS)

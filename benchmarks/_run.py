@@ -1,0 +1,61 @@
+"""Ask the questions of one file, in this process, and keep what was answered if one fails."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks._measure import Question, SkipQuestion, ask
+from benchmarks._rows import Missing, Row, table, to_json
+
+
+def main(questions: Sequence[Question]) -> None:
+    """Measure what a file asks, and print it as a table.
+
+    Command line: words that the rows must contain, ``--quick``, and ``--rows FILE``, which gets a
+    line of JSON as soon as a row is known, so that a crash takes only what was not measured yet.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("word", nargs="*", help="only rows that contain each of these words")
+    parser.add_argument("--quick", action="store_true", help="rough figures in an eighth of it")
+    parser.add_argument("--rows", type=Path, help="also write each row to this file, as JSON")
+    arguments = parser.parse_args()
+    chosen = [
+        question
+        for question in questions
+        if all(word in f"{question.work} {question.against}" for word in arguments.word)
+    ]
+    rows = []
+    for row in answers(chosen, quick=arguments.quick):
+        rows.append(row)
+        if arguments.rows:
+            with arguments.rows.open("a") as file:
+                file.write(to_json(row) + "\n")
+    if not arguments.rows:
+        print(table(rows))
+
+
+def answers(questions: Sequence[Question], *, quick: bool) -> Iterator[Row]:
+    """Yield a row for each question, and say on stderr which one is being measured."""
+    for number, question in enumerate(questions, 1):
+        start = time.perf_counter()
+        row = answer(question, quick=quick)
+        spent = time.perf_counter() - start
+        said = row.reason if isinstance(row, Missing) else f"{row.ratio:.2f}"
+        place = f"[{number}/{len(questions)}]"
+        print(f"{place} {row.work} | {row.against}: {said} ({spent:.0f} s)", file=sys.stderr)
+        yield row
+
+
+def answer(question: Question, *, quick: bool) -> Row:
+    """Return what was measured, or why nothing was."""
+    try:
+        return ask(question, quick=quick)
+    except SkipQuestion as skip:
+        return Missing(question.work, question.against, str(skip))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Missing(question.work, question.against, reason, failed=True)
