@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Sequence
 from types import CellType
 from typing import Any
 
@@ -19,6 +20,7 @@ from torchcreator._recording import Objects, Recording, share
 from torchcreator._spec import Declaration, VariableSpec
 from torchcreator._table import OWN, declare, specs_of
 from torchcreator._tape import Ref
+from torchcreator._target import Target
 from torchcreator._target import target as _target
 from torchcreator._types import NextCreator, VariableKwargs
 from torchcreator._values import wanted
@@ -107,7 +109,7 @@ class _RecordedTarget:
             return self.parameter
         asked = shape if data is None else data.shape
         if asked is not None and asked != self.parameter.shape:
-            raise _other_shape(self.name, self.parameter.shape, asked)
+            raise other_shape(self.name, self.parameter.shape, asked)
         if data is None:
             data = self.value()
             data = data.to(device=device, dtype=dtype)
@@ -202,17 +204,8 @@ class _Creation:
         spec: VariableSpec | None,
     ) -> nn.Parameter:
         target = _RecordedTarget(places, names[0], parameter, self)
-        token = _target.set(target)
-        try:
-            made: Any = chain(**self._keywords(target, names, spec))
-        finally:
-            _target.reset(token)
-        if not isinstance(made, nn.Parameter):
-            raise CreatorResultError(
-                f"A creator returned {shown(made)} for {names[0]!r}.",
-                "A module holds torch.nn.Parameter objects.",
-                "Return next_creator(**kwargs), or torch.nn.Parameter(...).",
-            )
+        device = self.recording.device_of(parameter)
+        made = ask(chain, target, target.value, device=device, names=names, spec=spec)
         declaration: Declaration | None = made.__dict__.get(OWN)
         if made is target.made and target.declaration is not None:
             declaration = target.declaration
@@ -224,41 +217,77 @@ class _Creation:
                 declare(module, local, declaration)
         return made
 
-    def _keywords(
-        self, target: _RecordedTarget, names: list[str], spec: VariableSpec | None
-    ) -> VariableKwargs:
-        parameter = target.parameter
-        lazy = is_lazy(parameter)
-        storage = self.recording.storage_of(parameter)
-        device = parameter.device if storage is None else self.recording.tape.device(storage)
-        keywords: VariableKwargs = {
-            "initial_value": None if lazy else target.value,
-            "trainable": None if parameter.requires_grad else False,
-            "validate_shape": not lazy,
-            "caching_device": None,
-            "name": target.name,
-            "dtype": parameter.dtype,
-            "constraint": None,
-            "synchronization": VariableSynchronization.AUTO,
-            "aggregation": VariableAggregation.NONE,
-            "shape": None if lazy else parameter.shape,
-            "device": device,
-            "process_group": None,
-            "tags": None,
-            "module": target.module,
-        }
-        if spec is not None:  # a variable() of the constructor: what it declared holds
-            keywords["trainable"] = parameter.requires_grad
-            keywords["validate_shape"] = spec.validate_shape
-            keywords["caching_device"] = spec.caching_device
-            keywords["constraint"] = spec.constraint
-            keywords["synchronization"] = spec.synchronization
-            keywords["aggregation"] = spec.aggregation
-            keywords["process_group"] = spec.group()
-            keywords["tags"] = spec.tags or None
-        if len(names) > 1:
-            keywords["tags"] = {**(keywords["tags"] or {}), "names": tuple(names)}
-        return keywords
+
+def ask(
+    chain: NextCreator,
+    target: Target,
+    value: TrueValue,
+    *,
+    device: torch.device,
+    names: Sequence[str],
+    spec: VariableSpec | None,
+) -> nn.Parameter:
+    """Call the creators for one recorded parameter, and check what they return.
+
+    Args:
+        chain: The creators.
+        target: The parameter that waits for their decision.
+        value: What its constructor gave it.
+        device: Where its constructor asked for it.
+        names: All its full names.
+        spec: What its constructor declared, if it did.
+    """
+    token = _target.set(target)
+    try:
+        made: Any = chain(**_keywords(target, value, device, names, spec))
+    finally:
+        _target.reset(token)
+    if not isinstance(made, nn.Parameter):
+        raise CreatorResultError(
+            f"A creator returned {shown(made)} for {names[0]!r}.",
+            "A module holds torch.nn.Parameter objects.",
+            "Return next_creator(**kwargs), or torch.nn.Parameter(...).",
+        )
+    return made
+
+
+def _keywords(
+    target: Target,
+    value: TrueValue,
+    device: torch.device,
+    names: Sequence[str],
+    spec: VariableSpec | None,
+) -> VariableKwargs:
+    parameter = target.parameter
+    lazy = is_lazy(parameter)
+    keywords: VariableKwargs = {
+        "initial_value": None if lazy else value,
+        "trainable": None if parameter.requires_grad else False,
+        "validate_shape": not lazy,
+        "caching_device": None,
+        "name": target.name,
+        "dtype": parameter.dtype,
+        "constraint": None,
+        "synchronization": VariableSynchronization.AUTO,
+        "aggregation": VariableAggregation.NONE,
+        "shape": None if lazy else parameter.shape,
+        "device": device,
+        "process_group": None,
+        "tags": None,
+        "module": target.module,
+    }
+    if spec is not None:  # a variable() of the constructor: what it declared holds
+        keywords["trainable"] = parameter.requires_grad
+        keywords["validate_shape"] = spec.validate_shape
+        keywords["caching_device"] = spec.caching_device
+        keywords["constraint"] = spec.constraint
+        keywords["synchronization"] = spec.synchronization
+        keywords["aggregation"] = spec.aggregation
+        keywords["process_group"] = spec.group()
+        keywords["tags"] = spec.tags or None
+    if len(names) > 1:
+        keywords["tags"] = {**(keywords["tags"] or {}), "names": tuple(names)}
+    return keywords
 
 
 def create_parameters(
@@ -314,7 +343,8 @@ def _take_over(replaced: list[tuple[nn.Parameter, nn.Parameter]]) -> None:
                     holder[key] = new_of[id(value)]
 
 
-def _other_shape(name: str, expected: torch.Size, actual: torch.Size) -> CreatorResultError:
+def other_shape(name: str, expected: torch.Size, actual: torch.Size) -> CreatorResultError:
+    """Return the error for a creator that gave a parameter another shape."""
     return CreatorResultError(
         f"A creator gave {name!r} another shape than its constructor did.\n"
         f"  expected: {tuple(expected)}\n"

@@ -85,6 +85,11 @@ class Recording:
         with _private.no_function_modes():
             return self.tape.find(tensor) if _private.is_plain_meta(tensor) else None
 
+    def device_of(self, tensor: torch.Tensor) -> torch.device:
+        """Return where the constructor asked for a tensor, recorded or not."""
+        storage = self.storage_of(tensor)
+        return tensor.device if storage is None else self.tape.device(storage)
+
     def contents(self, storage: int) -> torch.UntypedStorage:
         """Return what a storage holds at the end, in memory of its own.
 
