@@ -61,10 +61,7 @@ class OpenScope:
     owner: object
 
     def __str__(self) -> str:
-        path = Path(self.file)
-        with contextlib.suppress(ValueError):
-            path = path.relative_to(Path.cwd())
-        return f"{self.scope!r}, opened at {path}:{self.line}"
+        return f"{self.scope!r}, opened at {place(self.file, self.line)}"
 
 
 @dataclass
@@ -80,7 +77,7 @@ class OpenScopes:
 
     def opened(self, scope: Any) -> None:
         """Note that a scope was opened, and where."""
-        file, line = _opener(sys._getframe(1))
+        file, line = opener(sys._getframe(1))
         self._open[id(scope)] = OpenScope(scope, file, line, copy_context(), self.owner)
 
     def closed(self, scope: Any) -> None:
@@ -97,11 +94,19 @@ class OpenScopes:
         return self._open.get(id(scope))
 
 
-def _opener(frame: FrameType) -> tuple[str, int]:
+def opener(frame: FrameType) -> tuple[str, int]:
     """Return the file and line of the first frame that is the user's."""
     while frame.f_code.co_filename.startswith(_BETWEEN) and frame.f_back is not None:
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
+
+
+def place(file: str, line: int) -> str:
+    """Return a line of a file as a message shows it: from the working directory, if it is there."""
+    path = Path(file)
+    with contextlib.suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return f"{path}:{line}"
 
 
 @dataclass

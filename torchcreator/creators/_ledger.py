@@ -19,22 +19,19 @@ from torchcreator._errors import called
 from torchcreator._root import current
 from torchcreator._spec import Declaration
 from torchcreator._types import Constraint, VariableKwargs
+from torchcreator.creators._changes import differs
 from torchcreator.creators._full_names import full_names
 from torchcreator.creators._made import declaration_of_new
 
 _COMPARED = ("dtype", "device", "trainable", "constraint", "synchronization", "aggregation")
-_DEFAULTS = (None, VariableSynchronization.AUTO, VariableAggregation.NONE)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One variable, as it was when its creators were through.
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """One variable in all but its value: what ledgers and reports have in common.
 
     Attributes:
-        order: How many variables the ledger held before this one.
-        name: Its full name where that is known: in a build, and later in a plain scope, while the
-            model lives; else the name that it was given.
-        module: The type of the module that owns it, or None.
+        name: Its full name where that is known.
         shape: Its shape, or None while that is unknown.
         dtype: Its dtype.
         device: Its device.
@@ -43,14 +40,9 @@ class Entry:
         synchronization: When the values of several ranks are brought together.
         aggregation: How one value is made of the values of several ranks.
         tags: What the caller and the creators told each other.
-        creators: The creators of the scopes that were open, the innermost first.
-        changed: By keyword, what `record` was handed and what the parameter became, where those
-            differ: what the creators further out did.
     """
 
-    order: int
     name: str
-    module: type[nn.Module] | None
     shape: torch.Size | None
     dtype: torch.dtype
     device: torch.device
@@ -59,13 +51,37 @@ class Entry:
     synchronization: VariableSynchronization = VariableSynchronization.AUTO
     aggregation: VariableAggregation = VariableAggregation.NONE
     tags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    creators: tuple[str, ...] = ()
-    changed: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def elements(self) -> int:
+        """How many numbers it consists of; 0 while its shape is unknown."""
+        return 0 if self.shape is None else self.shape.numel()
 
     @property
     def nbytes(self) -> int:
         """The bytes that its value takes; 0 while its shape is unknown."""
-        return 0 if self.shape is None else self.shape.numel() * self.dtype.itemsize
+        return self.elements * self.dtype.itemsize
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(Described):
+    """One variable, as it was when its creators were through.
+
+    Its name is a full one in a build, and later in a plain scope, while the model lives; else the
+    name that it was given.
+
+    Attributes:
+        order: How many variables the ledger held before this one.
+        module: The type of the module that owns it, or None.
+        creators: The creators of the scopes that were open, the innermost first.
+        changed: By keyword, what `record` was handed and what the parameter became, where those
+            differ: what the creators further out did.
+    """
+
+    order: int
+    module: type[nn.Module] | None
+    creators: tuple[str, ...] = ()
+    changed: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         shape = "?" if self.shape is None else tuple(self.shape)
@@ -215,7 +231,7 @@ def _entry(
         changed={
             key: (given.get(key), became[key])
             for key in _COMPARED
-            if _differs(key, given.get(key), became[key])
+            if differs(key, given.get(key), became[key])
         },
         **became,
     )
@@ -227,16 +243,3 @@ def _asked() -> Iterator[str]:
     while link is not None:
         yield called(link.scope.creator)
         link = link.outward
-
-
-def _differs(key: str, given: Any, became: Any) -> bool:
-    """Return whether a creator changed a keyword; a default that was worked out is no change."""
-    if key == "trainable":
-        return bool(became) is not (given is None or given)
-    if given in _DEFAULTS and key in ("dtype", "device"):
-        return False
-    if key == "device":
-        return bool(torch.device(given).type != became.type)
-    if key == "constraint" and isinstance(given, str):
-        return False
-    return bool(given is not became and given != became)
