@@ -80,7 +80,19 @@ class VariableKwargs(TypedDict, total=False):
 
 
 class NextCreator(Protocol):
-    """The rest of the chain, as a creator calls it: keywords only, any number of times."""
+    """The rest of the chain, as a creator calls it: keywords only, any number of times.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> def persistent(next_creator: tc.NextCreator, **kwargs):
+        ...     try:
+        ...         return next_creator(**kwargs)
+        ...     except MemoryError:
+        ...         return next_creator(**{**kwargs, "device": "cpu"})
+        >>> with tc.creator_scope(persistent):
+        ...     tc.variable(1.0).device
+        device(type='cpu')
+    """
 
     def __call__(self, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         """Make the variable with the creators further out, and return it."""

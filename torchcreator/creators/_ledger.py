@@ -76,6 +76,15 @@ class Entry(Described):
         creators: The creators of the scopes that were open, the innermost first.
         changed: By keyword, what `record` was handed and what the parameter became, where those
             differ: what the creators further out did.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> ledger = tc.creators.Ledger()
+        >>> freeze, record = tc.creators.freeze(), tc.creators.record(ledger)
+        >>> with tc.creator_scope(freeze), tc.creator_scope(record):
+        ...     _ = tc.variable([1.0, 2.0], name="gain")
+        >>> ledger[0].name, ledger[0].nbytes, dict(ledger[0].changed)
+        ('gain', 8, {'trainable': (None, False)})
     """
 
     order: int
