@@ -218,7 +218,7 @@ PARTS = {
         ["The caching_device of variable 'w' is 'nowhere'.", "caching_device='cpu'"],
     ),
     "a device that is a number with a fraction": (
-        VALUE,
+        TYPE,
         {"initial_value": 1.0, "device": 3.5},
         ["is 3.5."],
     ),

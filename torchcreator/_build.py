@@ -10,9 +10,9 @@ from torch import nn
 
 from torchcreator._errors import VariableTypeError, shown
 from torchcreator._fill import fill
+from torchcreator._form import checked_device
 from torchcreator._recording import inside_another_recorder, record
 from torchcreator._types import Device
-from torchcreator._values import checked_device
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -13,17 +13,14 @@ from typing_extensions import Never
 
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean, shown
+from torchcreator._form import checked_device, checked_form
 from torchcreator._root import unique_name
 from torchcreator._spec import Declaration
 from torchcreator._table import attach
 from torchcreator._target import Target, target_of
 from torchcreator._types import Constraint, Device, InitialValue, Shape, VariableKwargs
 from torchcreator._uninitialized import uninitialized
-from torchcreator._values import (
-    checked_device,
-    checked_form,
-    tensor_of,
-)
+from torchcreator._values import tensor_of
 from torchcreator.constraints import check
 from torchcreator.constraints import get as get_constraint
 
@@ -132,6 +129,8 @@ def make(
         constraint = get_constraint(constraint, label)
         caching_device = checked_device(caching_device, label, "caching_device")
         _check_group(process_group, label)
+    if validate_shape is not True and validate_shape is not False:
+        raise _no_choice(validate_shape, label)
     waiting = target_of(module)
     data = None
     if initial_value is not None:
@@ -142,7 +141,8 @@ def make(
     trainable = _trainable(trainable, synchronization, kind, label)
     if constraint is not None:
         _check_constraint(constraint, data, waiting, kind, label)
-    _check_policies(aggregation, kind, tags, label)
+    _check_policy(aggregation, kind, label)
+    tags = {} if tags is None else _own_tags(tags, label)
     parameter = (
         nn.Parameter(data, trainable)
         if waiting is None and data is not None
@@ -158,7 +158,7 @@ def make(
         aggregation,
         caching_device,
         process_group,
-        {} if tags is None else dict(tags),  # what the caller does to his later is his
+        tags,
         validate_shape,
     )
     if waiting is None:
@@ -184,15 +184,22 @@ def _placed(
 
 def _label(name: Any, module: nn.Module | None) -> str:
     """Return the variable's name as error messages show it."""
-    if name is None:
-        name = "Variable"
-    elif not isinstance(name, str) or not name:
+    label: str = "Variable" if name is None else name
+    if not isinstance(label, str) or not label:
         raise (VariableValueError if isinstance(name, str) else VariableTypeError)(
             f"The name of a variable is {shown(name)}.",
             "A name is a non-empty string; '/' and '.' in it make paths.",
             "Write name='encoder/gain', say, or leave it out.",
         )
-    return name if module is None else f"{type(module).__name__}.{name}"
+    if module is None:
+        return label
+    if not isinstance(module, nn.Module):
+        raise VariableTypeError(
+            f"The module of variable {label!r} is {shown(module)}.",
+            "It is the torch.nn.Module that will own the variable.",
+            "Pass that module, or leave it out.",
+        )
+    return f"{type(module).__name__}.{label}"
 
 
 def _unset_dtype(dtype: torch.dtype | None, waiting: Target | None) -> torch.dtype:
@@ -224,21 +231,35 @@ def _check_constraint(
         check(constraint, torch.empty(known.shape, dtype=dtype, device="meta"), label)
 
 
-def _check_policies(
-    aggregation: VariableAggregation, dtype: torch.dtype, tags: Any, label: str
-) -> None:
+def _check_policy(aggregation: VariableAggregation, dtype: torch.dtype, label: str) -> None:
     if aggregation is _MEAN and not dtype.is_floating_point:
         raise VariableValueError(
             f"Variable {label!r} has aggregation MEAN and dtype {dtype}.",
             "A mean of several ranks is not exact in a dtype that is not floating.",
             "Use aggregation='sum' or 'only_first_replica', or a floating dtype.",
         )
-    if tags is not None and not isinstance(tags, Mapping):
-        raise VariableTypeError(
-            f"The tags of variable {label!r} are {shown(tags)}.",
-            "Tags are what the caller tells the creators, by name.",
-            "Pass a mapping, tags={'decay': False}, say.",
-        )
+
+
+def _own_tags(tags: Any, label: str) -> dict[str, Any]:
+    """Return a copy of the tags: what the caller does to his later is his."""
+    try:
+        if isinstance(tags, Mapping):
+            return dict(tags)
+    except Exception:  # a mapping of somebody's own class may raise anything
+        pass
+    raise VariableTypeError(
+        f"The tags of variable {label!r} are {shown(tags)}.",
+        "Tags are what the caller tells the creators, by name.",
+        "Pass a mapping, tags={'decay': False}, say.",
+    )
+
+
+def _no_choice(validate_shape: Any, label: str) -> VariableTypeError:
+    return VariableTypeError(
+        f"The validate_shape of variable {label!r} is {shown(validate_shape)}.",
+        "The shape either has to be known, or need not be.",
+        "Pass True, or False to allow an unknown shape.",
+    )
 
 
 def _no_value(label: str) -> VariableValueError:

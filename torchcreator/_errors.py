@@ -108,7 +108,7 @@ def called(function: object) -> str:
     return name if isinstance(name, str) else shown(function)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: object, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the nearest known word, or an empty string."""
-    near = difflib.get_close_matches(word, list(known), n=1)
+    near = difflib.get_close_matches(word, known, n=1) if isinstance(word, str) else []
     return f" (did you mean {near[0]!r}?)" if near else ""

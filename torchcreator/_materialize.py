@@ -14,12 +14,12 @@ from torchcreator import _private
 from torchcreator._default import default_creator
 from torchcreator._errors import BuildError
 from torchcreator._fill import fill
+from torchcreator._form import checked_device
 from torchcreator._objects import recorded_tensors, replace
 from torchcreator._recording import DEFERRED, Recording, named_tensors
 from torchcreator._scope import current_chain
 from torchcreator._tape import Ref
 from torchcreator._types import Device
-from torchcreator._values import checked_device
 
 Model = TypeVar("Model", bound=nn.Module)
 _WRAPPINGS = ("_orig_mod.", "_checkpoint_wrapped_module.")  # of torch.compile and checkpointing

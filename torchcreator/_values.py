@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from torchcreator._errors import VariableTypeError, VariableValueError, shown
+from torchcreator._form import checked_form
 
 
 class Wanted(NamedTuple):
@@ -49,13 +51,38 @@ class InPlace:
         wanted = _wanted.get() or self.declared
         shape = self.declared.shape if wanted.shape is None else wanted.shape
         assert shape is not None  # in_place() was given one
-        tensor = torch.empty(shape, dtype=wanted.dtype, device=wanted.device)
-        with torch.no_grad():
-            result = self.initialiser(tensor)
+        tensor = _allocated(shape, wanted)
+        try:
+            with torch.no_grad():
+                result = self.initialiser(tensor)
+        except TypeError as error:
+            if not _at_the_call(error):
+                raise  # it went wrong inside
+            raise VariableTypeError(
+                f"The initial value of variable {wanted.name!r} is {shown(self.initialiser)}.",
+                f"With shape=, it is called with one tensor: {error}.",
+                "Pass an initialiser of one tensor, such as nn.init.zeros_; bind other arguments "
+                "with a lambda.",
+            ) from error
         return result if isinstance(result, torch.Tensor) else tensor
 
     def __repr__(self) -> str:
         return f"InPlace({self.initialiser!r})"
+
+
+def _allocated(shape: torch.Size, wanted: Wanted) -> torch.Tensor:
+    try:
+        return torch.empty(shape, dtype=wanted.dtype, device=wanted.device)
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise _no_memory(wanted, tuple(shape), error) from error
+
+
+def _no_memory(wanted: Wanted, shape: tuple[int, ...], error: Exception) -> VariableValueError:
+    return VariableValueError(
+        f"There is no memory for variable {wanted.name!r} of shape {shown(shape)}.",
+        f"torch says: {str(error).partition(chr(10))[0]}.",
+        "Make it smaller, in shape or dtype; or make it without memory, with device='meta'.",
+    )
 
 
 def in_place(
@@ -64,7 +91,7 @@ def in_place(
     """Return ``initial_value`` as a callable without arguments, wrapped if it takes a tensor."""
     if not _takes_a_tensor(initial_value):
         return initial_value
-    label = name or "Variable"
+    label = name if isinstance(name, str) and name else "Variable"  # not checked so far
     return InPlace(initial_value, Wanted(label, *checked_form(shape, dtype, device, label)))
 
 
@@ -90,72 +117,6 @@ def _takes_nothing(function: Any) -> bool:
     return code.co_argcount == code.co_kwonlyargcount == 0
 
 
-def checked_form(
-    shape: Any, dtype: Any, device: Any, name: str
-) -> tuple[torch.Size | None, torch.dtype | None, torch.device | None]:
-    """Return shape, dtype and device as torch's own, each of which may be None."""
-    if shape.__class__ is not torch.Size:  # a stock module's parameter brings it as it is
-        shape = checked_shape(shape, name)
-    if dtype.__class__ is not torch.dtype:
-        dtype = checked_dtype(dtype, name)
-    return shape, dtype, checked_device(device, name)
-
-
-def checked_shape(shape: Any, name: str) -> torch.Size | None:
-    """Return ``shape`` as a ``torch.Size``, or None for None."""
-    if shape is None:
-        return None
-    try:
-        size = torch.Size(shape)
-    except TypeError:
-        raise VariableTypeError(
-            f"The shape of variable {name!r} is {shown(shape)}.",
-            "A shape is a sequence of integers.",
-            "Write it as a tuple, shape=(out_features, in_features), say.",
-        ) from None
-    if any(length < 0 for length in size):
-        raise VariableValueError(
-            f"The shape of variable {name!r} is {tuple(size)}.",
-            "A dimension cannot be negative: nothing is there to infer it from.",
-            "Write every dimension as a number from 0 upwards.",
-        )
-    return size
-
-
-def checked_dtype(dtype: Any, name: str) -> torch.dtype | None:
-    """Return ``dtype`` if it is one or None."""
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype
-    raise VariableTypeError(
-        f"The dtype of variable {name!r} is {shown(dtype)}, a {type(dtype).__name__}.",
-        "A parameter's dtype is one of torch's.",
-        "Pass a torch.dtype, dtype=torch.float32, say.",
-    )
-
-
-def checked_device(device: Any, name: str, keyword: str = "device") -> torch.device | None:
-    """Return ``device`` as a ``torch.device`` that this machine has, or None for None."""
-    if device is None:
-        return None
-    try:
-        return _usable(device)
-    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise VariableValueError(
-            f"The {keyword} of variable {name!r} is {shown(device)}.",
-            f"torch cannot use it here: {reason}",
-            f"Pass a device that this machine has, {keyword}='cpu', say.",
-        ) from error
-
-
-@functools.cache  # a device that could be used once need not be tried for each variable
-def _usable(device: Any) -> torch.device:
-    checked = torch.device(device)
-    if checked.type not in ("cpu", "meta"):
-        torch.empty(0, device=checked)
-    return checked
-
-
 def tensor_of(
     value: Any,
     name: str,
@@ -168,8 +129,11 @@ def tensor_of(
     A tensor, an array or a list is copied. What a callable returns is taken over.
     """
     unasked = shape is None and dtype is None and device is None
-    if unasked and type(value) is torch.Tensor:
-        return value.detach().clone() if value.requires_grad else value.clone()
+    if unasked and type(value) is torch.Tensor and not value.is_nested:
+        try:
+            return value.detach().clone() if value.requires_grad else value.clone()
+        except RuntimeError as error:
+            raise _no_memory(Wanted(name, None, None, None), tuple(value.shape), error) from error
     return _tensor_of(value, Wanted(name, shape, dtype, device))
 
 
@@ -192,12 +156,27 @@ def _tensor_of(value: Any, wanted: Wanted) -> torch.Tensor:
 
 
 def _copied(value: torch.Tensor, wanted: Wanted) -> torch.Tensor:
-    _check_dtype(value, wanted)
+    _check_tensor(value, wanted)
     if value.requires_grad:
         value = value.detach()
     if wanted.device is None or wanted.device == value.device:
-        return value.clone()
-    return value.to(wanted.device, copy=True)
+        try:
+            return value.clone()
+        except RuntimeError as error:
+            raise _no_memory(wanted, tuple(value.shape), error) from error
+    return _moved(value, wanted, copy=True)
+
+
+def _moved(value: torch.Tensor, wanted: Wanted, *, copy: bool) -> torch.Tensor:
+    device = wanted.device
+    try:
+        return value.to(device, copy=copy)
+    except RuntimeError as error:  # the meta device has no value to give
+        raise VariableValueError(
+            f"The initial value of variable {wanted.name!r} is on {value.device}.",
+            f"torch cannot copy it to {device}: {str(error).partition(chr(10))[0]}",
+            "Pass a value on that device, or leave device= out.",
+        ) from error
 
 
 def _called(function: Any, wanted: Wanted) -> torch.Tensor:
@@ -208,7 +187,7 @@ def _called(function: Any, wanted: Wanted) -> torch.Tensor:
     try:
         result = function()
     except TypeError as error:
-        if not _takes_a_tensor(function):
+        if not (_at_the_call(error) or _takes_a_tensor(function)):
             raise  # it went wrong inside
         raise _needs_an_argument(error, wanted) from error
     finally:
@@ -222,9 +201,14 @@ def _called(function: Any, wanted: Wanted) -> torch.Tensor:
         )
     if not isinstance(result, torch.Tensor) or isinstance(result, nn.Parameter):
         return _tensor_of(result, wanted)
-    _check_dtype(result, wanted)
+    _check_tensor(result, wanted)
     result = result.detach()
-    return result if wanted.device is None else result.to(wanted.device)
+    return result if wanted.device is None else _moved(result, wanted, copy=False)
+
+
+def _at_the_call(error: TypeError) -> bool:
+    """Return whether a call failed before it reached any line of the function."""
+    return error.__traceback__ is not None and error.__traceback__.tb_next is None
 
 
 def _needs_an_argument(error: TypeError, wanted: Wanted) -> VariableTypeError:
@@ -236,7 +220,15 @@ def _needs_an_argument(error: TypeError, wanted: Wanted) -> VariableTypeError:
     )
 
 
-def _check_dtype(value: torch.Tensor, wanted: Wanted) -> None:
+def _check_tensor(value: torch.Tensor, wanted: Wanted) -> None:
+    if value.is_nested or is_lazy(value):
+        kind = type(value).__name__ if is_lazy(value) else "nested tensor"
+        raise VariableTypeError(
+            f"The initial value of variable {wanted.name!r} is a {kind}.",
+            "A variable has one shape, known from its value.",
+            "Pass a tensor of one shape; or validate_shape=False without a value to leave the "
+            "shape open.",
+        )
     if wanted.dtype is not None and value.dtype != wanted.dtype:
         raise VariableValueError(
             f"The initial value of variable {wanted.name!r} has another dtype than it declares.\n"
@@ -250,7 +242,7 @@ def _check_dtype(value: torch.Tensor, wanted: Wanted) -> None:
 def _converted(value: Any, wanted: Wanted) -> torch.Tensor:
     try:
         data = torch.tensor(value, dtype=wanted.dtype, device=wanted.device)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+    except Exception as error:  # a value of somebody's own class may raise anything
         wrong_type = isinstance(error, (TypeError, RuntimeError)) and "overflow" not in str(error)
         reason = str(error).partition("\n")[0].rstrip(". ")
         raise (VariableTypeError if wrong_type else VariableValueError)(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from numbers import Real
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -126,6 +127,17 @@ def misfit(constraint: object, w: torch.Tensor, name: str, objection: str) -> Va
         f"It is not defined there: {objection}.",
         "Use another constraint, or a function of your own that returns a tensor like it.",
     )
+
+
+def check_numbers(constraint: object, **arguments: object) -> None:
+    """Raise if an argument of a constraint is not one real number: they are compared as values."""
+    for name, value in arguments.items():
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise VariableTypeError(
+                f"{type(constraint).__name__}({name}={shown(value)}) is not a number.",
+                "A constraint is a value, made of plain numbers.",
+                f"Write {type(constraint).__name__}({name}=1.0), say.",
+            )
 
 
 def chunks(ws: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
 from torchcreator import _private
-from torchcreator._errors import VariableValueError, shown
-from torchcreator.constraints._base import Elementwise
+from torchcreator._errors import VariableValueError
+from torchcreator.constraints._base import Elementwise, check_numbers
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,14 @@ class Clip(Elementwise):
                 "It would leave every tensor as it is.",
                 "Write Clip(-1.0, 1.0), or one of min_value=..., max_value=....",
             )
-        if low is not None and high is not None and not low <= high:
+        given = {"min_value": low, "max_value": high}
+        check_numbers(self, **{name: bound for name, bound in given.items() if bound is not None})
+        lowest, highest = -math.inf if low is None else low, math.inf if high is None else high
+        if not lowest <= highest or lowest == math.inf or highest == -math.inf:
             raise VariableValueError(
-                f"Clip(min_value={shown(low)}, max_value={shown(high)}) allows nothing.",
-                "The lower bound must not be above the upper one.",
-                f"Did you mean Clip({shown(high)}, {shown(low)})?",
+                f"Clip(min_value={low!r}, max_value={high!r}) allows nothing.",
+                "A number must fit between the bounds, and infinity is none.",
+                f"Did you mean Clip({high!r}, {low!r})?",
             )
 
     def project(self, w: torch.Tensor, ndim: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import torch
 
 from torchcreator._errors import VariableTypeError, VariableValueError, shown
-from torchcreator.constraints._base import Projection
+from torchcreator.constraints._base import Projection, check_numbers
 
 EPSILON = 1e-7
 Dim: TypeAlias = int | tuple[int, ...] | None
@@ -170,6 +170,7 @@ class MinMaxNorm(Normed):
     def __post_init__(self) -> None:
         super().__post_init__()
         not_negative(self, min_value=self.min_value, max_value=self.max_value)
+        check_numbers(self, rate=self.rate)
         if not self.min_value <= self.max_value or not 0 < self.rate <= 1:
             raise VariableValueError(
                 f"{self!r} describes no shell, or no way to it.",
@@ -191,6 +192,7 @@ class MinMaxNorm(Normed):
 
 def not_negative(constraint: object, **bounds: float) -> None:
     """Raise if a bound of a constraint is negative or not a number."""
+    check_numbers(constraint, **bounds)
     for name, bound in bounds.items():
         if not bound >= 0:
             raise VariableValueError(

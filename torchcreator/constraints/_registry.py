@@ -10,7 +10,13 @@ from typing import Any, cast
 
 import torch
 
-from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean, shown
+from torchcreator._errors import (
+    TorchCreatorError,
+    VariableTypeError,
+    VariableValueError,
+    did_you_mean,
+    shown,
+)
 from torchcreator._types import Constraint
 from torchcreator.constraints._base import Projection
 from torchcreator.constraints._compose import Composed
@@ -126,22 +132,49 @@ def from_config(config: Mapping[str, Any], variable_name: str = "Variable") -> C
         >>> tc.constraints.from_config({"name": "clip", "min_value": 0.0, "max_value": 1.0})
         Clip(min_value=0.0, max_value=1.0)
     """
-    arguments = dict(config)
+    arguments = _own_arguments(config, variable_name)
     name = arguments.pop("name", None)
-    if name == "composed":
-        return Composed(tuple(from_config(p, variable_name) for p in arguments["parts"]))
+    if isinstance(name, str) and name == "composed":
+        return _composed(arguments, variable_name)
     kind = _kind(name, variable_name)
     known = _arguments(kind)
     for argument in arguments:
         if argument not in known:
             raise VariableValueError(
-                f"Unknown argument {shown(argument)} of constraint {name!r} for variable: "
+                f"Unknown argument {shown(argument)} of constraint {shown(name)} for variable: "
                 f"{variable_name}{did_you_mean(argument, known)}",
                 f"{kind.__name__} takes {', '.join(known) or 'no arguments'}.",
                 "Leave it out, or write its name as above.",
             )
     _require_arguments(kind, arguments, variable_name)
-    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()})
+    try:
+        return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in arguments.items()})
+    except TorchCreatorError as error:
+        what, *rest = error.args
+        what = f"{what}\nIt was to constrain variable {variable_name!r}."
+        raise type(error)(what, *rest) from None
+
+
+def _own_arguments(config: Any, variable_name: str) -> dict[Any, Any]:
+    try:
+        return dict(config)
+    except Exception as error:  # a mapping of somebody's own class may raise anything
+        raise VariableTypeError(
+            f"Invalid constraint {shown(config)} for variable: {variable_name}",
+            f"A config is a mapping of names to values: {type(error).__name__}.",
+            "Pass what torchcreator.constraints.to_config(...) returned.",
+        ) from error
+
+
+def _composed(arguments: dict[Any, Any], variable_name: str) -> Composed:
+    parts = arguments.get("parts")
+    if not isinstance(parts, (list, tuple)) or not all(isinstance(p, Mapping) for p in parts):
+        raise VariableTypeError(
+            f"Invalid parts {shown(parts)} of constraint 'composed' for variable: {variable_name}",
+            "The parts of a composed constraint are configs themselves.",
+            "Pass what torchcreator.constraints.to_config(a & b) returned.",
+        )
+    return Composed(tuple(from_config(part, variable_name) for part in parts))
 
 
 def picklable(constraint: Constraint | None, name: str) -> Constraint | None:
@@ -153,6 +186,11 @@ def picklable(constraint: Constraint | None, name: str) -> Constraint | None:
 
     Raises:
         VariableTypeError: It is a lambda, say, which pickle cannot find by name.
+
+    Example:
+        >>> from torchcreator import constraints
+        >>> constraints.picklable(constraints.NonNeg(), "w")
+        NonNeg()
     """
     if constraint is None or type(constraint) in KINDS.values():
         return constraint
@@ -195,8 +233,8 @@ def _kind(name: object, variable_name: str) -> type[Projection]:
         if isinstance(name, str) and name.lower().replace("_", "") == known.replace("_", ""):
             return kind
     raise VariableValueError(
-        f"Unknown constraint {name!r} for variable: {variable_name}"
-        f"{did_you_mean(str(name).lower(), KINDS)}",
+        f"Unknown constraint {shown(name)} for variable: {variable_name}"
+        f"{did_you_mean(name.lower() if isinstance(name, str) else name, KINDS)}",
         f"The ready-made ones are {', '.join(KINDS)}.",
         "Use one of these names, an instance, or a function f(w) -> w.",
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from torchcreator._errors import VariableValueError, shown
+from torchcreator._errors import VariableTypeError, VariableValueError, shown
 from torchcreator.constraints._base import Projection, solving
 from torchcreator.constraints._norms import Dim, Grouped, not_negative, reduced_dims
 
@@ -35,7 +35,7 @@ class Sparse(Grouped):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole = isinstance(self.k, int) and self.k >= 1
+        whole = isinstance(self.k, int) and self.k >= 1 and self.k is not True
         if not whole and not (isinstance(self.k, float) and 0 < self.k < 1):
             raise VariableValueError(
                 f"Sparse(k={shown(self.k)}) is neither a count nor a part.",
@@ -80,7 +80,14 @@ class Masked(Projection):
     mask: torch.Tensor
 
     def __post_init__(self) -> None:
-        mask = torch.as_tensor(self.mask).detach().to("cpu", torch.bool, copy=True)
+        try:
+            mask = torch.as_tensor(self.mask).detach().to("cpu", torch.bool, copy=True)
+        except Exception as error:  # a mask of somebody's own class may raise anything
+            raise VariableTypeError(
+                f"Masked(mask={shown(self.mask)}) is no mask.",
+                f"torch cannot make a tensor of it: {error}.",
+                "Pass a tensor, an array or a rectangular nested list of zeros and ones.",
+            ) from error
         object.__setattr__(self, "mask", mask)
 
     def objection(self, w: torch.Tensor) -> str | None:
@@ -141,6 +148,12 @@ class Simplex(Projection):
 
     def __post_init__(self) -> None:
         not_negative(self, total=self.total)
+        if self.total == math.inf:
+            raise VariableValueError(
+                "Simplex(total=inf) allows nothing.",
+                "The elements are finite, and so is their sum.",
+                "Write Simplex(1.0), say.",
+            )
 
     def objection(self, w: torch.Tensor) -> str | None:
         """Return why ``w`` has no last dimension, or numbers that have no order, or None."""

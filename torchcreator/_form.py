@@ -1,0 +1,89 @@
+"""The shape, dtype and device that people ask for, as torch's own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Set
+from typing import Any
+
+import torch
+
+from torchcreator._errors import VariableTypeError, VariableValueError, shown
+
+
+def checked_form(
+    shape: Any, dtype: Any, device: Any, name: str
+) -> tuple[torch.Size | None, torch.dtype | None, torch.device | None]:
+    """Return shape, dtype and device as torch's own, each of which may be None."""
+    if shape.__class__ is not torch.Size:  # a stock module's parameter brings it as it is
+        shape = checked_shape(shape, name)
+    if dtype.__class__ is not torch.dtype:
+        dtype = checked_dtype(dtype, name)
+    return shape, dtype, checked_device(device, name)
+
+
+_NO_SHAPES = (str, bytes, bytearray, memoryview, Set, Mapping, Iterator)
+"""What yields integers and is no shape: text, what has no order, what is empty the next time."""
+
+
+def checked_shape(shape: Any, name: str) -> torch.Size | None:
+    """Return ``shape`` as a ``torch.Size``, or None for None."""
+    if shape is None:
+        return None
+    try:
+        size = None if isinstance(shape, _NO_SHAPES) else torch.Size(shape)
+    except Exception:  # iterating over somebody's object may raise anything
+        size = None
+    if size is None:
+        raise VariableTypeError(
+            f"The shape of variable {name!r} is {shown(shape)}.",
+            "A shape is a sequence of integers.",
+            "Write it as a tuple, shape=(out_features, in_features), say.",
+        )
+    if any(length < 0 for length in size):
+        raise VariableValueError(
+            f"The shape of variable {name!r} is {tuple(size)}.",
+            "A dimension cannot be negative: nothing is there to infer it from.",
+            "Write every dimension as a number from 0 upwards.",
+        )
+    return size
+
+
+def checked_dtype(dtype: Any, name: str) -> torch.dtype | None:
+    """Return ``dtype`` if it is one or None."""
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype
+    raise VariableTypeError(
+        f"The dtype of variable {name!r} is {shown(dtype)}, a {type(dtype).__name__}.",
+        "A parameter's dtype is one of torch's.",
+        "Pass a torch.dtype, dtype=torch.float32, say.",
+    )
+
+
+def checked_device(device: Any, name: str, keyword: str = "device") -> torch.device | None:
+    """Return ``device`` as a ``torch.device`` that this machine has, or None for None."""
+    if device is None:
+        return None
+    if not isinstance(device, (torch.device, str, int)):
+        raise VariableTypeError(
+            f"The {keyword} of variable {name!r} is {shown(device)}.",
+            "A device is a torch.device, its name, or the number of an accelerator.",
+            f"Pass a device that this machine has, {keyword}='cpu', say.",
+        )
+    try:
+        return _usable(device)
+    except (RuntimeError, AssertionError, TypeError, ValueError, OverflowError) as error:
+        reason = str(error).partition("\n")[0]
+        raise VariableValueError(
+            f"The {keyword} of variable {name!r} is {shown(device)}.",
+            f"torch cannot use it here: {reason}",
+            f"Pass a device that this machine has, {keyword}='cpu', say.",
+        ) from error
+
+
+@functools.cache  # a device that could be used once need not be tried for each variable
+def _usable(device: Any) -> torch.device:
+    checked = torch.device(device)
+    if checked.type not in ("cpu", "meta"):
+        torch.empty(0, device=checked)
+    return checked
