@@ -27,6 +27,7 @@ NAMES = {
     "creator_scope",
     "default_creator",
     "defer",
+    "inspect",
     "materialize",
     "named_specs",
     "param_groups",
@@ -34,7 +35,7 @@ NAMES = {
     "spec_of",
     "variable",
 }
-MODULES = {"constraints", "creators", "distributed", "testing"}
+MODULES = {"constraints", "creators", "distributed", "report", "testing"}
 
 
 def run(code):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torchcreator import constraints as constraints
     from torchcreator import creators as creators
     from torchcreator import distributed as distributed
+    from torchcreator import report as report
     from torchcreator import testing as testing
     from torchcreator._api import Constraint as Constraint
     from torchcreator._api import Creator as Creator
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from torchcreator._api import creator_scope as creator_scope
     from torchcreator._api import default_creator as default_creator
     from torchcreator._api import defer as defer
+    from torchcreator._api import inspect as inspect
     from torchcreator._api import materialize as materialize
     from torchcreator._api import named_specs as named_specs
     from torchcreator._api import param_groups as param_groups
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("constraints", "creators", "distributed", "testing")
+_MODULES = ("constraints", "creators", "distributed", "report", "testing")
 
 __all__ = [
     "Constraint",
@@ -61,10 +63,12 @@ __all__ = [
     "default_creator",
     "defer",
     "distributed",
+    "inspect",
     "materialize",
     "named_specs",
     "param_groups",
     "read_value",
+    "report",
     "spec_of",
     "testing",
     "variable",

@@ -20,6 +20,7 @@ from torchcreator._types import Constraint, Creator, NextCreator, VariableKwargs
 from torchcreator._variable import variable
 from torchcreator.creators._param_groups import param_groups
 from torchcreator.optim import apply_constraints
+from torchcreator.report._inspect import inspect
 
 __all__ = [
     "Constraint",
@@ -38,6 +39,7 @@ __all__ = [
     "creator_scope",
     "default_creator",
     "defer",
+    "inspect",
     "materialize",
     "named_specs",
     "param_groups",

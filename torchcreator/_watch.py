@@ -94,9 +94,9 @@ class OpenScopes:
         return self._open.get(id(scope))
 
 
-def opener(frame: FrameType) -> tuple[str, int]:
-    """Return the file and line of the first frame that is the user's."""
-    while frame.f_code.co_filename.startswith(_BETWEEN) and frame.f_back is not None:
+def opener(frame: FrameType, between: tuple[str, ...] = _BETWEEN) -> tuple[str, int]:
+    """Return the file and line of the first frame that is in none of the files ``between``."""
+    while frame.f_code.co_filename.startswith(between) and frame.f_back is not None:
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
 

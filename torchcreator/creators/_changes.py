@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from torchcreator import constraints
+from torchcreator._create import TrueValue
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import called, shown
 
@@ -45,13 +46,16 @@ def in_words(keyword: str, value: Any) -> str:
     """Return the value of a keyword as a report shows it, the same in every process."""
     value = _plain(keyword, value)
     if isinstance(value, torch.Tensor):
-        text = f"{type(value).__name__} {tuple(value.shape)} {value.dtype}"
+        dtype = str(value.dtype).removeprefix("torch.")
+        text = f"{type(value).__name__} {tuple(value.shape)} {dtype}"
     elif isinstance(value, (VariableAggregation, VariableSynchronization)):
         text = value.name
     elif isinstance(value, (torch.dtype, torch.device, str)):
         text = str(value)
     elif keyword == "module":
         text = type(value).__name__
+    elif keyword == "initial_value" and (value is None or isinstance(value, TrueValue)):
+        text = "its own"
     else:
         text = called(value) if callable(value) else shown(value)
     text = _ADDRESS.sub("", text.removeprefix("torch."))

@@ -1,0 +1,203 @@
+"""What `inspect` returns: the variables of a model, to read, to print and to keep."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import torchcreator
+from torchcreator._errors import VariableValueError, did_you_mean
+from torchcreator.report import _files, _notebook, _text
+from torchcreator.report._difference import difference
+from torchcreator.report._rows import Row
+from torchcreator.report._totals import totals
+from torchcreator.report._words import COLUMNS
+
+_DIGITS = re.compile(r"(\d+)")
+
+_ORDERS: Mapping[str, Callable[[Row], Any]] = {
+    **COLUMNS,
+    "name": lambda row: _natural(row.name),
+    "shape": lambda row: tuple(row.shape or ()),
+    "bytes": lambda row: row.nbytes,
+    "elements": lambda row: row.elements,
+    "trainable": lambda row: row.trainable,
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Inventory:
+    """The variables of one model; each tied one once.
+
+    Attributes:
+        model: What the model is called: its class, or its factory.
+        rows: The variables, in the order of ``named_parameters``.
+        buffers: How many buffers the model has besides.
+        buffer_nbytes: Their bytes.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> inventory = tc.inspect(nn.Sequential, nn.Linear(2, 3), nn.Linear(3, 1))
+        >>> [row.name for row in inventory.ordered("bytes", reverse=True)]
+        ['0.weight', '0.bias', '1.weight', '1.bias']
+        >>> inventory.nbytes, inventory.matching("*.bias").nbytes
+        (52, 16)
+    """
+
+    model: str
+    rows: tuple[Row, ...]
+    buffers: int = 0
+    buffer_nbytes: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that all values take together."""
+        return sum(row.nbytes for row in self.rows)
+
+    @property
+    def elements(self) -> int:
+        """How many numbers the variables consist of."""
+        return sum(row.elements for row in self.rows)
+
+    def matching(self, pattern: str) -> Inventory:
+        """Return the variables one of whose names a glob matches; its ``*`` matches dots too."""
+        rows = (
+            row
+            for row in self.rows
+            if any(fnmatch.fnmatchcase(name, pattern) for name in (row.name, *row.ties))
+        )
+        return dataclasses.replace(self, rows=tuple(rows))
+
+    def ordered(self, column: str, *, reverse: bool = False) -> Inventory:
+        """Return the same variables in the order of a column.
+
+        Args:
+            column: The heading of a column of the table, or ``"elements"``.
+            reverse: Whether the last comes first: of bytes, the largest.
+
+        Raises:
+            VariableValueError: There is no such column.
+        """
+        order = _ORDERS.get(column)
+        if order is None:
+            raise VariableValueError(
+                f"There is no column {column!r}{did_you_mean(column, _ORDERS)}.",
+                "Variables are ordered by what the table shows of them.",
+                f"Pass one of {', '.join(_ORDERS)}.",
+            )
+        return dataclasses.replace(self, rows=tuple(sorted(self.rows, key=order, reverse=reverse)))
+
+    def totals(self, depth: int = 1) -> dict[str, Any]:
+        """Return the sums by module, dtype and trainability as plain data.
+
+        Args:
+            depth: How many levels of modules below the model to list.
+        """
+        return totals(self.rows, depth)
+
+    def document(self, depth: int = 1) -> dict[str, Any]:
+        """Return all of it as plain data: the format is that of ``torchcreator inspect --json``.
+
+        Args:
+            depth: How many levels of modules its totals list.
+        """
+        return {
+            "format": _files.FORMAT,
+            "torchcreator": torchcreator.__version__,
+            "torch": torch.__version__,
+            "model": self.model,
+            "variables": [row.document() for row in self.rows],
+            "totals": {
+                **self.totals(depth),
+                "buffers": self.buffers,
+                "buffer_bytes": self.buffer_nbytes,
+            },
+        }
+
+    def json(self, depth: int = 1) -> str:
+        """Return `document` as JSON."""
+        return json.dumps(self.document(depth), indent=1, allow_nan=False)
+
+    def html(
+        self, path: str | Path, *, before: Inventory | Mapping[str, Any] | str | Path | None = None
+    ) -> None:
+        """Write one HTML file to look at it with: a map by bytes, a table to search and sort.
+
+        Args:
+            path: The file. It holds all it needs; what it held before stays until all is written.
+            before: What to compare it with: another inventory, its document, or the file that
+                has it as JSON.
+
+        Raises:
+            OSError: The file cannot be written.
+            VariableValueError: ``before`` is no inventory.
+        """
+        from torchcreator.report._page import page  # most inventories are read elsewhere
+
+        _files.write(path, page(self.document(), None if before is None else _document(before)))
+
+    def difference(self, before: Inventory | Mapping[str, Any] | str | Path) -> str:
+        """Return what was added, removed and changed since another inventory, a line for each.
+
+        Args:
+            before: Another inventory, its document, or the file that has it as JSON.
+
+        Raises:
+            VariableValueError: ``before`` is no inventory.
+
+        Example:
+            >>> import torchcreator as tc
+            >>> from torch import nn
+            >>> before = tc.inspect(nn.Linear, 2, 3)
+            >>> with tc.creator_scope(tc.creators.where(tc.creators.freeze(), name="bias")):
+            ...     after = tc.inspect(nn.Linear, 2, 3)
+            >>> print(after.difference(before))
+            ~ bias  trainable True -> False
+            0 added, 0 removed, 1 changed; 36 B -> 36 B
+        """
+        return difference(_document(before), self.document())
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, name: str) -> Row:
+        for row in self.rows:
+            if name == row.name or name in row.ties:
+                return row
+        known = [one for row in self.rows for one in (row.name, *row.ties)]
+        message = f"{name!r}{did_you_mean(name, known)}"
+        raise KeyError(message)
+
+    def __str__(self) -> str:
+        return _text.text(self, depth=1)
+
+    def __repr__(self) -> str:
+        return f"<Inventory of {self.model}: {len(self)} variables, {self.nbytes} bytes>"
+
+    def _repr_html_(self) -> str:
+        return _notebook.table(self)
+
+
+def _natural(name: str) -> list[Any]:
+    """Return a key by which layers.2 comes before layers.10."""
+    return [int(part) if part.isdecimal() else part for part in _DIGITS.split(name)]
+
+
+def _document(given: Any) -> dict[str, Any]:
+    if isinstance(given, Inventory):
+        return given.document()
+    if isinstance(given, Mapping):
+        return _files.checked(given, "before")
+    return _files.read(given)

@@ -1,0 +1,139 @@
+"""Ask the creators of the open scopes what they would make of a recorded model, making nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from typing_extensions import Unpack
+
+from torchcreator._building import under_way
+from torchcreator._create import TrueValue, ask, other_shape
+from torchcreator._default import default_creator
+from torchcreator._recording import Recording
+from torchcreator._root import Link, current
+from torchcreator._scope import creator_scope, relinked
+from torchcreator._spec import Declaration
+from torchcreator._table import specs_of
+from torchcreator._target import target_of
+from torchcreator._types import NextCreator, VariableKwargs
+from torchcreator._uninitialized import uninitialized
+from torchcreator.report._reading import Held
+from torchcreator.report._trace import Journey, Trace
+
+
+class Foreseen:
+    """What the creators would make of one parameter; a target that leaves the model as it is.
+
+    Attributes:
+        parameter: The recorded parameter.
+        device: Where its constructor asked for it.
+        made: What the default creator made in its stead, once it has.
+        journey: What each creator did.
+    """
+
+    def __init__(self, held: Held, device: torch.device) -> None:
+        self.module: nn.Module | None = held.owner
+        self.name = held.places[0]
+        self.parameter = held.parameter
+        self.device = device
+        self.made: nn.Parameter | None = None
+        self.declaration: Declaration | None = None
+        self.journey = Journey()
+
+    def fill(
+        self,
+        data: torch.Tensor | None,
+        *,
+        shape: torch.Size | None,
+        dtype: torch.dtype | None,
+        device: torch.device | None,
+        trainable: bool,
+    ) -> nn.Parameter:
+        """Return a parameter on meta that stands for the recorded one."""
+        own = self.parameter
+        lazy: bool = is_lazy(own)
+        if lazy:
+            return uninitialized(trainable, device, dtype or own.dtype)
+        asked = shape if data is None else data.shape
+        if asked is not None and asked != own.shape:
+            raise other_shape(self.name, own.shape, asked)
+        if data is None:
+            data = torch.empty(own.shape, dtype=dtype or own.dtype, device="meta")
+        return nn.Parameter(data, trainable)
+
+    @property
+    def place(self) -> torch.device:
+        """Where the creators would have it."""
+        result = self.journey.parameter
+        assert result is not None  # the creators returned it
+        if self.made is None or not result.is_meta:  # theirs, or a fake one that says where it is
+            return result.device
+        asked = self.journey.device
+        return self.device if asked is None else torch.device(asked)
+
+
+@under_way
+def foresee(
+    model: nn.Module, recording: Recording, parameters: Sequence[Held], trace: Trace
+) -> list[Foreseen]:
+    """Call the creators of the open scopes for each parameter, as a build would.
+
+    Args:
+        model: The recorded model; it is left as it is.
+        recording: Where its values would come from.
+        parameters: Those that it holds.
+        trace: Notes what the creators do.
+    """
+    link = current.get()
+    assert link is not None  # somebody asked because there is one
+    trace.inside = False  # these scopes were opened before
+    opened = relinked(link, Link(creator_scope(_make_nothing), None, _end, _end, link.root))
+    assert opened is not None
+    found = []
+    token = current.set(opened)
+    try:
+        specs = specs_of([held.parameter for held in parameters])
+        for held, spec in zip(parameters, specs, strict=True):
+            target = Foreseen(held, recording.device_of(held.parameter))
+            value = TrueValue(recording, held.parameter, target.name)
+            places = held.places
+            ask(opened.chain, target, value, device=target.device, names=places, spec=spec)
+            target.journey = trace.journeys.pop()
+            found.append(target)
+    finally:
+        current.reset(token)
+    return found
+
+
+def _make_nothing(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
+    """Make every variable on meta; where its shape is known, without asking for its value."""
+    waiting = target_of(kwargs.get("module"))
+    value: Any = kwargs.get("initial_value")
+    shape, dtype = kwargs.get("shape"), kwargs.get("dtype")
+    if waiting is not None and not is_lazy(waiting.parameter):
+        shape = waiting.parameter.shape if shape is None else shape
+        dtype = dtype or waiting.parameter.dtype
+    if callable(value) and not isinstance(value, torch.Tensor):
+        kwargs["initial_value"] = _standing_for(value, shape, dtype)
+    kwargs["device"] = "meta"
+    return next_creator(**kwargs)
+
+
+def _end(**kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
+    return _make_nothing(default_creator, **kwargs)
+
+
+def _standing_for(
+    value: Callable[[], Any], shape: Any, dtype: torch.dtype | None
+) -> Callable[[], Any]:
+    def stand_in() -> Any:
+        if shape is not None and dtype is not None:
+            return torch.empty(tuple(shape), dtype=dtype, device="meta")
+        with torch.device("meta"):
+            return value()
+
+    return stand_in

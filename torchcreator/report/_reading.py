@@ -1,0 +1,131 @@
+"""Read what a model's parameters are, wherever and in whatever state they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from torchcreator._dtensor import is_sharded
+from torchcreator._materialize import canonical
+from torchcreator._recording import DEFERRED, Recording
+from torchcreator._spec import VariableSpec
+from torchcreator.report._rows import TIED, Decision, Row
+
+
+@dataclass
+class Held:
+    """A parameter, and every place of a model that holds it.
+
+    Attributes:
+        parameter: The parameter.
+        owner: The module of its first place.
+        path: That module's path.
+        names: All its full names, the first one first.
+        places: Of those, the ones that `build` knows: a module that has two names has one place.
+    """
+
+    parameter: nn.Parameter
+    owner: nn.Module
+    path: str
+    names: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+
+
+def held_by(model: nn.Module) -> list[Held]:
+    """Return each parameter of a model once, in the order of ``named_parameters``."""
+    found: dict[int, Held] = {}
+    seen: set[int] = set()
+    for path, module in model.named_modules(remove_duplicate=False):
+        for local, parameter in module._parameters.items():
+            if parameter is None:
+                continue
+            held = found.setdefault(id(parameter), Held(parameter, module, path))
+            name = f"{path}.{local}" if path else local
+            held.names.append(name)
+            if id(module) not in seen:
+                held.places.append(name)
+        seen.add(id(module))
+    return list(found.values())
+
+
+def buffers_of(model: nn.Module) -> tuple[int, int]:
+    """Return how many buffers a model has, and their bytes."""
+    buffers = [b for b in model.buffers() if not is_lazy(b)]
+    return len(buffers), sum(_nbytes(buffer) for buffer in buffers)
+
+
+def recording_of(model: nn.Module) -> Recording | None:
+    """Return what a deferred model takes its values from, or None for any other model."""
+    recording: Recording | None = model.__dict__.get(DEFERRED)
+    return recording
+
+
+def place_of(held: Held, recording: Recording | None) -> torch.device:
+    """Return where a parameter is; of a deferred model, where it will be."""
+    parameter = held.parameter
+    if recording is None or not parameter.is_meta:
+        return parameter.device
+    ref = recording.refs.get(canonical(held.names[0]))  # a sharded one is no recorded tensor
+    return recording.device_of(parameter) if ref is None else recording.tape.device(ref.storage)
+
+
+def row_of(
+    held: Held,
+    parameter: nn.Parameter,
+    spec: VariableSpec | None,
+    device: torch.device,
+    decisions: tuple[Decision, ...] = (),
+) -> Row:
+    """Return what a parameter is.
+
+    Args:
+        held: Where it is in the model.
+        parameter: The parameter itself, or what will be made in its place.
+        spec: What it was declared as, if it was.
+        device: Where it is or will be.
+        decisions: What the creators did to it.
+    """
+    declared: dict[str, Any] = {}
+    if spec is not None:
+        declared = {
+            "constraint": spec.constraint,
+            "synchronization": spec.synchronization,
+            "aggregation": spec.aggregation,
+            "tags": {key: value for key, value in spec.tags.items() if key != TIED},
+        }
+    placements: Any = parameter.placements if is_sharded(parameter) else ()
+    return Row(
+        name=held.names[0],
+        module=held.path,
+        module_type=type(held.owner).__name__,
+        shape=None if is_lazy(parameter) else parameter.shape,
+        dtype=parameter.dtype,
+        device=device,
+        trainable=parameter.requires_grad,
+        declared=spec is not None,
+        ties=tuple(held.names[1:]),
+        decisions=decisions,
+        placements=", ".join(map(repr, placements)) or None,
+        local_nbytes=0 if is_lazy(parameter) else _nbytes(parameter),
+        **declared,
+    )
+
+
+def _nbytes(tensor: torch.Tensor) -> int:
+    """Return the bytes that this process holds, or would hold, of a tensor."""
+    if is_sharded(tensor):
+        tensor = tensor.to_local()
+    return tensor.numel() * tensor.dtype.itemsize
+
+
+def paths_above(path: str) -> Iterator[str]:
+    """Yield the path of each module around what lies at ``path``, the model itself first."""
+    parts = path.split(".") if path else []
+    yield ""
+    for end in range(1, len(parts) + 1):
+        yield ".".join(parts[:end])
