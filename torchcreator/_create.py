@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from torchcreator import _private
+from torchcreator._bar import bar
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import BuildError, CreatorResultError, shown
 from torchcreator._objects import replace
@@ -139,10 +140,12 @@ class _Creation:
                     places.setdefault(id(parameter), []).append((module, local))
         specs = specs_of(list(parameters.values()))
         replaced: list[tuple[nn.Parameter, nn.Parameter]] = []
-        for (key, parameter), spec in zip(parameters.items(), specs, strict=True):
-            made = self._create(chain, parameter, names[key], places[key], spec)
-            if made is not parameter:
-                replaced.append((parameter, made))
+        with bar("asking the creators", len(parameters)) as advance:
+            for (key, parameter), spec in zip(parameters.items(), specs, strict=True):
+                made = self._create(chain, parameter, names[key], places[key], spec)
+                if made is not parameter:
+                    replaced.append((parameter, made))
+                advance()
         parameters.clear()
         for refused, _ in replaced:
             self._forget(refused)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from torchcreator._bar import bar
 from torchcreator._building import under_way
 from torchcreator._create import create_parameters
 from torchcreator._default import default_creator
@@ -34,9 +35,10 @@ def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
         create_parameters(model, recording, objects, chain)
     storages = [*(s for s in recording.names if s in objects)]
     storages += [s for s in objects if s not in recording.names]
-    with torch.no_grad():
+    with torch.no_grad(), bar("making the values", len(storages)) as advance:
         for storage, memory in _contents(recording, storages):
             share(recording, objects.pop(storage), memory)
+            advance()
     for held, name, tensor in scripted:
         held[name] = tensor
     _check_filled(model, recording)

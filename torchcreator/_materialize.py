@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from torchcreator import _private
+from torchcreator._bar import bar
 from torchcreator._default import default_creator
 from torchcreator._errors import BuildError
 from torchcreator._fill import fill
@@ -118,18 +119,17 @@ def _fill_shards(
     device: torch.device | None,
     shards: ModuleType,
 ) -> None:
-    filled: set[int] = set()
-    for name, tensor in sharded:
-        if id(tensor) in filled:  # a tie
-            continue
-        filled.add(id(tensor))
-        ref = recording.refs.get(canonical(name))
-        if ref is None:
-            raise _unknown(name)
-        _check_shape(name, tensor.shape, ref)
-        full = recording.value(ref)
-        shards.fill_shard(tensor, full.to(tensor.dtype), device or full.device)
-        del full
+    named = {id(tensor): (name, tensor) for name, tensor in reversed(sharded)}  # a tie, once
+    with bar("making the shards", len(named)) as advance:
+        for name, tensor in reversed(named.values()):
+            ref = recording.refs.get(canonical(name))
+            if ref is None:
+                raise _unknown(name)
+            _check_shape(name, tensor.shape, ref)
+            full = recording.value(ref)
+            shards.fill_shard(tensor, full.to(tensor.dtype), device or full.device)
+            del full
+            advance()
     shards.reset_fully_sharded(model)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from typing import Any, Protocol
+from collections.abc import Callable
 
 from torch import nn
 from typing_extensions import Unpack
 
+from torchcreator._bar import Bar, is_seen, maker
 from torchcreator._building import Building, building
 from torchcreator._errors import ForbiddenError, MissingExtraError
 from torchcreator._types import Creator, NextCreator, VariableKwargs
@@ -75,12 +75,6 @@ def forbid(reason: str = "") -> Creator:
     return creator
 
 
-class _Bar(Protocol):
-    def advance(self) -> None: ...
-
-    def close(self) -> None: ...
-
-
 def progress(title: str = "parameters") -> Creator:
     """Show a bar that moves with each variable; silent where standard error is no terminal.
 
@@ -98,8 +92,8 @@ def progress(title: str = "parameters") -> Creator:
         >>> with tc.creator_scope(tc.creators.progress()):
         ...     layer = nn.Linear(2, 3)
     """
-    bars: dict[Building | None, _Bar] = {}
-    make_bar = _bar_maker() if sys.stderr.isatty() else None
+    bars: dict[Building | None, Bar] = {}
+    make_bar = _bar_maker() if is_seen() else None
 
     @named("progress()")
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
@@ -117,18 +111,15 @@ def progress(title: str = "parameters") -> Creator:
     return creator
 
 
-def _bar_maker() -> Any:
-    for package, maker in (("rich.progress", _RichBar), ("tqdm", _TqdmBar)):
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            continue
-        return maker
-    raise MissingExtraError(
-        "progress() found neither rich nor tqdm.",
-        "One of them draws its bar.",
-        "Install one: pip install rich",
-    )
+def _bar_maker() -> Callable[[str, int], Bar]:
+    draws = maker()
+    if draws is None:
+        raise MissingExtraError(
+            "progress() found neither rich nor tqdm.",
+            "One of them draws its bar.",
+            "Install one: pip install rich",
+        )
+    return draws
 
 
 class _CountLine:
@@ -138,40 +129,9 @@ class _CountLine:
         self._title = title
         self._count = 0
 
-    def advance(self) -> None:
-        self._count += 1
+    def advance(self, steps: int = 1) -> None:
+        self._count += steps
         sys.stderr.write(f"\r{self._title}: {self._count}")
 
     def close(self) -> None:
         sys.stderr.write("\n")
-
-
-class _RichBar:
-    """A bar drawn by rich."""
-
-    def __init__(self, title: str, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        self._bar = Progress(console=Console(stderr=True))
-        self._task = self._bar.add_task(title, total=total)
-        self._bar.start()
-
-    def advance(self) -> None:
-        self._bar.advance(self._task)
-
-    def close(self) -> None:
-        self._bar.stop()
-
-
-class _TqdmBar:
-    """A bar drawn by tqdm."""
-
-    def __init__(self, title: str, total: int) -> None:
-        self._bar: Any = importlib.import_module("tqdm").tqdm(desc=title, total=total)
-
-    def advance(self) -> None:
-        self._bar.update()
-
-    def close(self) -> None:
-        self._bar.close()
