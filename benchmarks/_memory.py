@@ -6,6 +6,8 @@ the function is called once, for what it imports and starts, and then once more,
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import importlib
 import subprocess
 import sys
@@ -16,6 +18,7 @@ from typing import Any
 from benchmarks._measure import SkipQuestion
 
 MIB = 1 << 20
+M_MMAP_THRESHOLD = -3  # glibc's name; it otherwise grows with what is freed
 
 
 def peak(module: str, function: str, *arguments: str) -> float:
@@ -68,9 +71,11 @@ def own() -> int:
 def main() -> None:
     """Measure the call that the command line names."""
     module, function, *arguments = sys.argv[1:]
+    getattr(ctypes.CDLL(None), "mallopt", max)(M_MMAP_THRESHOLD, MIB)  # freed is then given back
     try:
         work = getattr(importlib.import_module(module), function)
         work(*arguments)
+        gc.collect()
         print(measured(lambda: work(*arguments)))
     except SkipQuestion as reason:
         print(f"skip {reason}")

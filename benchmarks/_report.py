@@ -1,0 +1,199 @@
+"""A whole run as a file: rows, versions and machine; and what moved from one file to another."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from benchmarks._measure import Ratio
+from benchmarks._rows import Row, figure, from_dict, short
+
+PACKAGES = (
+    *("torch", "torchcreator", "numpy", "safetensors", "pytest"),
+    *("tensorflow", "tensorflow-cpu", "keras", "dm-haiku", "jax", "transformers", "accelerate"),
+    *("lightning", "deepspeed", "geotorch"),
+)
+FORMAT = 1
+
+
+class BadReportError(Exception):
+    """A file is no report; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured, when, on what, and with which versions."""
+
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    rows: Sequence[Row]
+
+
+@dataclass(frozen=True)
+class Change:
+    """How one row of a report compares with the same row of an older one.
+
+    Attributes:
+        work: What was done.
+        against: By whom else.
+        old: The ratio then.
+        new: The ratio now.
+        spread: How far apart two measurements of equal code may lie, as a factor above 1.
+    """
+
+    work: str
+    against: str
+    old: float
+    new: float
+    spread: float
+
+    @property
+    def moved(self) -> bool:
+        """Whether the difference is larger than what noise explains."""
+        return abs(math.log(self.new / self.old)) > math.log(self.spread)
+
+
+def describe(rows: Sequence[Row], *, device: str, quick: bool) -> Report:
+    """Return a report of rows that were measured on this machine."""
+    machine = {
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "device": device_name(device),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "quick": quick,
+    }
+    return Report(machine, dict(versions()), rows)
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """Yield what is installed, of the packages that are compared."""
+    import torchcreator
+
+    for name in PACKAGES:
+        try:
+            yield name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            if name == "torchcreator":  # run from the checkout
+                yield name, torchcreator.__version__
+
+
+def cpu_model() -> str:
+    """Return what the processor calls itself."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def device_name(device: str) -> str:
+    """Return what the device calls itself."""
+    if device == "cpu":
+        return device
+    import torch
+
+    return f"{device}: {torch.cuda.get_device_name(device)}"
+
+
+def write(report: Report, path: Path) -> None:
+    """Write a report as JSON."""
+    fields = {
+        "format": FORMAT,
+        "machine": report.machine,
+        "versions": report.versions,
+        "rows": [dataclasses.asdict(row) for row in report.rows],
+    }
+    path.write_text(json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
+
+
+def read(path: Path) -> Report:
+    """Read a report.
+
+    Raises:
+        BadReportError: There is no such file, or it is something else.
+    """
+    try:
+        fields = json.loads(path.read_text())
+        if fields["format"] != FORMAT:
+            raise BadReportError(f"{path}: of format {fields['format']!r}, this reads {FORMAT}")
+        rows = [from_dict(row) for row in fields["rows"]]
+        return Report(fields["machine"], fields["versions"], rows)
+    except OSError as error:
+        raise BadReportError(f"{path}: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadReportError(f"{path}: not a report that --json wrote") from error
+
+
+def changes(old: Report, new: Report) -> list[Change]:
+    """Return how the rows that both reports measured compare."""
+    before = {(row.work, row.against): row for row in old.rows if isinstance(row, Ratio)}
+    pairs = [
+        (before[row.work, row.against], row)
+        for row in new.rows
+        if isinstance(row, Ratio) and (row.work, row.against) in before
+    ]
+    return [
+        Change(now.work, now.against, then.ratio, now.ratio, spread(then) * spread(now))
+        for then, now in pairs
+        if then.ratio > 0 and now.ratio > 0
+    ]
+
+
+def spread(row: Ratio) -> float:
+    """Return the factor by which another measurement of the same row may differ.
+
+    It is the larger of two: how far the takes lie from the figure, and how far a function lay from
+    itself; but at least 2 %, which is what two processes differ by in all else.
+    """
+    factors = [row.high / row.ratio, row.ratio / row.low, 1.02] if row.low > 0 else [1.02]
+    if row.noise:
+        factors.append(max(row.noise, 1 / row.noise))
+    return max(factors)
+
+
+def explain(old: Report, new: Report) -> str:
+    """Return what moved, in words, a line for each row that did."""
+    compared = changes(old, new)
+    moved = [change for change in compared if change.moved]
+    lines = [
+        f"{'slower' if change.new > change.old else 'faster'}: {change.work}, against "
+        f"{change.against}: {short(change.old)} -> {short(change.new)} "
+        f"(noise explains a factor of {change.spread:.2f})"
+        for change in moved
+    ]
+    lines += [
+        f"only in the {which} report: {work}, against {against}"
+        for which, one, other in (("old", old, new), ("new", new, old))
+        for work, against in sorted(_names(one) - _names(other))
+    ]
+    if old.machine.get("cpu") != new.machine.get("cpu"):
+        lines.append(f"other machine: {old.machine.get('cpu')} -> {new.machine.get('cpu')}")
+    return "\n".join([*lines, f"{len(moved)} of {len(compared)} rows moved beyond noise"])
+
+
+def headlines(rows: Sequence[Row], names: Sequence[tuple[str, str]]) -> str:
+    """Return the README's table: the rows of these names, in this order."""
+    found = {(row.work, row.against): row for row in rows}
+    lines = ["| work | against | ratio [noise] | at most |", "| --- | --- | ---: | ---: |"]
+    for name in names:
+        row = found.get(name)
+        ratio = figure(row) if isinstance(row, Ratio) else "not measured"
+        at_most = short(row.at_most) if isinstance(row, Ratio) and row.at_most is not None else ""
+        lines.append(f"| {name[0]} | {name[1]} | {ratio} | {at_most} |")
+    return "\n".join(lines)
+
+
+def _names(report: Report) -> set[tuple[str, str]]:
+    return {(row.work, row.against) for row in report.rows if isinstance(row, Ratio)}
