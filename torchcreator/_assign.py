@@ -198,6 +198,8 @@ def _checked_spec(v: nn.Parameter) -> VariableSpec | None:
             "Pass the parameter that variable() returned, or one of a module.",
         )
     spec = spec_of(v)
+    if v.is_nested:
+        raise _no_values(v, "Variable" if spec is None else spec.name)
     if v.is_meta or nn.parameter.is_lazy(v):
         name = "Variable" if spec is None else spec.name
         kind = "on the meta device" if v.is_meta else "uninitialized"
@@ -212,6 +214,8 @@ def _checked_spec(v: nn.Parameter) -> VariableSpec | None:
 def _converted(v: nn.Parameter, value: Value, name: str) -> torch.Tensor:
     """Return ``value`` as a tensor on the variable's device, of its dtype and shape."""
     if isinstance(value, torch.Tensor):
+        if value.is_nested or value.is_meta or nn.parameter.is_lazy(value):
+            raise _no_values(value, name)
         new = value.detach()
         if is_sharded(new):
             new = new.full_tensor()
@@ -237,6 +241,14 @@ def _converted(v: nn.Parameter, value: Value, name: str) -> torch.Tensor:
     return new
 
 
+def _no_values(value: torch.Tensor, name: str) -> VariableTypeError:
+    return VariableTypeError(
+        f"The value for variable {name!r} is {shown(value)}.",
+        "It has no values of one shape that could be written.",
+        "Pass a tensor that has, or numbers.",
+    )
+
+
 def _number(v: nn.Parameter, value: Any, name: str) -> torch.Tensor:
     whole = not (v.dtype.is_floating_point or v.dtype.is_complex)
     try:
@@ -245,7 +257,7 @@ def _number(v: nn.Parameter, value: Any, name: str) -> torch.Tensor:
             reason = f"a fraction does not fit into {v.dtype}"
         else:
             return torch.tensor(value, dtype=v.dtype, device=v.device)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a value of somebody's own class may raise anything
         reason = str(error).partition("\n")[0]
     raise VariableTypeError(
         f"The value for variable {name!r} is {shown(value)}.",

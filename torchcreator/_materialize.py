@@ -19,6 +19,7 @@ from torchcreator._form import checked_device
 from torchcreator._objects import recorded_tensors, replace
 from torchcreator._recording import DEFERRED, Recording, named_tensors
 from torchcreator._scope import current_chain
+from torchcreator._table import checked_model
 from torchcreator._tape import Ref
 from torchcreator._types import Device
 
@@ -61,7 +62,7 @@ def materialize(model: Model, *, device: Device | None = None) -> Model:
         True
     """
     place = checked_device(device, "materialize()")
-    recording: Recording | None = model.__dict__.get(DEFERRED)
+    recording: Recording | None = checked_model(model, "materialize()").__dict__.get(DEFERRED)
     if recording is None:
         raise _not_deferred(model)
     shards = _loaded_shards()

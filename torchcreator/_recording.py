@@ -187,6 +187,12 @@ def record(
         The model on meta, the recording, and, where ``find``, every recorded tensor object by its
         storage.
     """
+    if not callable(factory):
+        raise VariableTypeError(
+            f"The factory of the model is {shown(factory)}.",
+            "It is called to construct the model, while that is recorded.",
+            "Pass a module's class, or a function that returns a module, and its arguments.",
+        )
     tape = Tape()
     draws: Draws = ProgramOrder(tape) if seed is None else Streams(tape, seed)
     log = Log(tape, draws)

@@ -124,6 +124,12 @@ class creator_scope:
                 "Pass a function, def creator(next_creator, **kwargs): "
                 "return next_creator(**kwargs), say.",
             )
+        if modules is not True and modules is not False:
+            raise VariableTypeError(
+                f"creator_scope got modules={shown(modules)}.",
+                "The parameters of stock modules either pass the creator or do not.",
+                "Pass True or False.",
+            )
         self.creator = creator
         self.modules = modules
         self.opened = False

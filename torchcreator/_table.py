@@ -17,6 +17,7 @@ from torch import nn
 
 from torchcreator import _private
 from torchcreator._dtensor import is_sharded
+from torchcreator._errors import VariableTypeError, shown
 from torchcreator._spec import Declaration, VariableSpec
 
 OWN = "_torchcreator_spec"
@@ -179,8 +180,25 @@ def spec_of(parameter: torch.Tensor) -> VariableSpec | None:
         >>> tc.spec_of(copy.deepcopy(Scale()).gain).constraint
         NonNeg()
     """
+    if not isinstance(parameter, torch.Tensor):
+        raise VariableTypeError(
+            f"spec_of() got {shown(parameter)}, a {type(parameter).__name__}.",
+            "A spec is kept for a parameter and found through it.",
+            "Pass the parameter that variable() returned, or one of a module.",
+        )
     declaration = declaration_of(parameter)
     return None if declaration is None else declaration.spec
+
+
+def checked_model(model: object, caller: str) -> nn.Module:
+    """Return ``model`` if it is a module, for what is called with a whole one."""
+    if isinstance(model, nn.Module):
+        return model
+    raise VariableTypeError(
+        f"{caller} got {shown(model)}, a {type(model).__name__}.",
+        "It goes through the parameters of a whole model.",
+        "Pass a torch.nn.Module.",
+    )
 
 
 def specs_of(parameters: Sequence[torch.Tensor]) -> list[VariableSpec | None]:
@@ -206,7 +224,7 @@ def named_specs(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, VariableS
         >>> [(name, spec.trainable) for name, _, spec in tc.named_specs(model)]
         [('0.weight', False), ('0.bias', False)]
     """
-    named = list(model.named_parameters())
+    named = list(checked_model(model, "named_specs()").named_parameters())
     for (name, parameter), spec in zip(named, specs_of([p for _, p in named]), strict=True):
         if spec is not None:
             yield name, parameter, spec

@@ -6,6 +6,7 @@ Source: ``keras.constraints``, where ``axis`` counts the other way round (a Kera
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -170,6 +171,7 @@ class MinMaxNorm(Normed):
     def __post_init__(self) -> None:
         super().__post_init__()
         not_negative(self, min_value=self.min_value, max_value=self.max_value)
+        check_finite(self, min_value=self.min_value)
         check_numbers(self, rate=self.rate)
         if not self.min_value <= self.max_value or not 0 < self.rate <= 1:
             raise VariableValueError(
@@ -188,6 +190,17 @@ class MinMaxNorm(Normed):
         clipped = norm.clamp(self.min_value, self.max_value)
         wanted = torch.lerp(norm, clipped, self.rate) if self.rate != 1 else clipped
         return torch.where(clipped == norm, 1, wanted / (norm + EPSILON))
+
+
+def check_finite(constraint: object, **arguments: float) -> None:
+    """Raise if what elements are raised to is infinite: no tensor would be allowed."""
+    for name, value in arguments.items():
+        if value == math.inf:
+            raise VariableValueError(
+                f"{type(constraint).__name__}({name}=inf) allows nothing.",
+                "The elements of a parameter are finite.",
+                f"Use a finite {name}.",
+            )
 
 
 def not_negative(constraint: object, **bounds: float) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from torchcreator._errors import VariableTypeError, VariableValueError, shown
 from torchcreator.constraints._base import Projection, solving
-from torchcreator.constraints._norms import Dim, Grouped, not_negative, reduced_dims
+from torchcreator.constraints._norms import Dim, Grouped, check_finite, not_negative, reduced_dims
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,14 @@ class Masked(Projection):
 
     def __post_init__(self) -> None:
         try:
-            mask = torch.as_tensor(self.mask).detach().to("cpu", torch.bool, copy=True)
+            mask = torch.as_tensor(self.mask).detach()
+            if mask.is_nested:
+                raise TypeError("a nested tensor has no shape")
+            mask = mask.to_dense().to("cpu", torch.bool, copy=True)
         except Exception as error:  # a mask of somebody's own class may raise anything
             raise VariableTypeError(
                 f"Masked(mask={shown(self.mask)}) is no mask.",
-                f"torch cannot make a tensor of it: {error}.",
+                f"torch cannot make a tensor of it: {str(error).partition(chr(10))[0]}.",
                 "Pass a tensor, an array or a rectangular nested list of zeros and ones.",
             ) from error
         object.__setattr__(self, "mask", mask)
@@ -148,12 +151,7 @@ class Simplex(Projection):
 
     def __post_init__(self) -> None:
         not_negative(self, total=self.total)
-        if self.total == math.inf:
-            raise VariableValueError(
-                "Simplex(total=inf) allows nothing.",
-                "The elements are finite, and so is their sum.",
-                "Write Simplex(1.0), say.",
-            )
+        check_finite(self, total=self.total)
 
     def objection(self, w: torch.Tensor) -> str | None:
         """Return why ``w`` has no last dimension, or numbers that have no order, or None."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from torchcreator._table import specs_of
+from torchcreator._table import checked_model, specs_of
 from torchcreator.creators._policies import OPTIMIZER
 
 
@@ -38,7 +38,7 @@ def param_groups(model: nn.Module, **defaults: Any) -> list[dict[str, Any]]:
         [(2, 0.1), (2, 0.0)]
         >>> optimizer = torch.optim.AdamW(groups, lr=1e-3)
     """
-    parameters = list(model.parameters())
+    parameters = list(checked_model(model, "param_groups()").parameters())
     groups: list[tuple[dict[str, Any], list[nn.Parameter]]] = []
     for parameter, spec in zip(parameters, specs_of(parameters), strict=True):
         options = {**defaults, **(spec.tags.get(OPTIMIZER, {}) if spec else {})}

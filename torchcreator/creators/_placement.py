@@ -36,6 +36,12 @@ def on(device: Device) -> Creator:
         >>> layer.weight.device
         device(type='cpu')
     """
+    if not isinstance(device, (torch.device, str, int)):
+        raise VariableTypeError(
+            f"on got {shown(device)}.",
+            "A device is a torch.device, its name, or the number of an accelerator.",
+            "Pass one, on('cpu'), say.",
+        )
 
     @named(f"on({str(device)!r})")
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:

@@ -16,7 +16,7 @@ from torchcreator._building import building
 from torchcreator._collectives import World
 from torchcreator._dtensor import is_sharded
 from torchcreator._enums import VariableSynchronization
-from torchcreator._errors import DistributedError, VariableValueError
+from torchcreator._errors import DistributedError, VariableTypeError, VariableValueError, shown
 from torchcreator._types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._made import is_valued, replaced, replacement_of
 from torchcreator.creators._named import named
@@ -56,8 +56,14 @@ def sharded(mesh: DeviceMesh, placements: Sequence[Placement]) -> Creator:
         (Shard(dim=0),)
         >>> dist.destroy_process_group()
     """
+    try:
+        placements = tuple(placements)
+    except Exception as error:  # iterating over somebody's object may raise anything
+        raise _no_placements(placements) from error
+    if not all(hasattr(placement, "is_shard") for placement in placements):
+        raise _no_placements(placements)
 
-    @named(f"sharded({tuple(placements)})")
+    @named(f"sharded({placements})")
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         from torch.distributed.tensor import distribute_tensor  # takes a while to import
 
@@ -77,6 +83,14 @@ def sharded(mesh: DeviceMesh, placements: Sequence[Placement]) -> Creator:
         return kept
 
     return creator
+
+
+def _no_placements(placements: object) -> VariableTypeError:
+    return VariableTypeError(
+        f"sharded got the placements {shown(placements)}.",
+        "They say how each dimension of the mesh splits a parameter.",
+        "Pass one for each, sharded(mesh, [Shard(0)]), say.",
+    )
 
 
 def mirrored(group: ProcessGroup | None = None) -> Creator:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from torchcreator._errors import CheckpointError
+from torchcreator._errors import CheckpointError, VariableTypeError, shown
 
 DTYPES = {
     "BOOL": torch.bool,
@@ -61,7 +61,14 @@ def open_files(where: str | Path | Sequence[str | Path]) -> dict[str, Stored]:
     Raises:
         CheckpointError: A file is missing, truncated or not what it seems; none was unpickled.
     """
-    paths = [Path(where)] if isinstance(where, (str, Path)) else [Path(path) for path in where]
+    try:
+        paths = [Path(where)] if isinstance(where, (str, Path)) else [Path(path) for path in where]
+    except Exception as error:  # iterating over somebody's object may raise anything
+        raise VariableTypeError(
+            f"from_checkpoint got {shown(where)}.",
+            "A checkpoint is a file, an index of shards, a directory, or a list of those.",
+            "Pass a path, from_checkpoint('model.safetensors'), say.",
+        ) from error
     stored: dict[str, Stored] = {}
     for path in paths:
         for file, names in _files(path):

@@ -41,7 +41,7 @@ def initialize(function: Callable[..., Any]) -> Creator:
             "Pass an initialiser, initialize(torch.nn.init.zeros_), say.",
         )
 
-    @named(f"initialize({getattr(function, '__name__', function)})")
+    @named(f"initialize({getattr(function, '__name__', None) or shown(function)})")
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         name, value = kwargs.get("name"), kwargs.get("initial_value")
         shape, dtype = kwargs.get("shape"), kwargs.get("dtype")

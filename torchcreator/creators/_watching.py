@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 
 from torchcreator._bar import Bar, is_seen, maker
 from torchcreator._building import Building, building
-from torchcreator._errors import ForbiddenError, MissingExtraError
+from torchcreator._errors import ForbiddenError, MissingExtraError, VariableTypeError, shown
 from torchcreator._types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._ledger import Ledger
 from torchcreator.creators._named import named
@@ -33,6 +33,12 @@ def record(ledger: Ledger) -> Creator:
         >>> print(ledger)
         gain: (2,), torch.float32, cpu
     """
+    if not isinstance(ledger, Ledger):
+        raise VariableTypeError(
+            f"record got {shown(ledger)}.",
+            "It writes down what is made, for somebody to look at.",
+            "Write ledger = Ledger(), then record(ledger).",
+        )
 
     @named("record(...)")
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
@@ -60,6 +66,12 @@ def forbid(reason: str = "") -> Creator:
         The evaluation makes no parameters.
         Make it before the scope is opened, or let it pass: where(forbid(), when=...).
     """
+    if not isinstance(reason, str):
+        raise VariableTypeError(
+            f"forbid got {shown(reason)}.",
+            "It is the reason that the error gives.",
+            "Write forbid('The evaluation makes no parameters.'), say.",
+        )
 
     @named("forbid()")
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:

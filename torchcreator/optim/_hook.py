@@ -129,7 +129,10 @@ def _members(source: ModelOrParameters) -> Iterable[Constrained]:
 
 
 def _listed(source: object) -> list[torch.Tensor]:
-    items: list[Any] = list(source) if isinstance(source, Iterable) else [source]
+    try:
+        items: list[Any] = list(source) if isinstance(source, Iterable) else [source]
+    except Exception:  # iterating over somebody's object may raise anything
+        items = [source]
     for item in items:
         if not isinstance(item, torch.Tensor):
             raise VariableTypeError(

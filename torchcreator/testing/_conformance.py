@@ -11,7 +11,7 @@ from torch import nn
 
 from torchcreator._api import creator_scope, variable
 from torchcreator._enums import VariableAggregation, VariableSynchronization
-from torchcreator._errors import TorchCreatorError, called
+from torchcreator._errors import TorchCreatorError, VariableTypeError, called, shown
 from torchcreator._root import current
 from torchcreator._types import Creator, VariableKwargs
 from torchcreator._values import wanted
@@ -54,6 +54,12 @@ def assert_creator_conforms(creator: Creator, *, refuses: Refusals = ()) -> None
         - asked for a variable without a name: KeyError: None
     """
     __tracebackhide__ = True
+    if not callable(creator):
+        raise VariableTypeError(
+            f"assert_creator_conforms got {shown(creator)}.",
+            "A creator is called as creator(next_creator, **kwargs).",
+            "Pass the function itself.",
+        )
     complaints = list(_complaints(creator, refuses))
     if complaints:
         found = "".join(f"\n- {complaint}" for complaint in complaints)
