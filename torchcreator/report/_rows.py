@@ -24,6 +24,14 @@ class Decision:
         changed: By keyword, what the creator was handed and what it handed on, in words; under
             ``"parameter"`` what it received and what it returned in its place.
         answered: Whether it made the parameter itself, and asked no creator further out.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> with tc.creator_scope(tc.creators.freeze()):
+        ...     decision = tc.inspect(lambda: nn.Linear(2, 3))["bias"].decisions[0]
+        >>> decision.creator, decision.changed["trainable"]
+        ('freeze()', ('True', 'False'))
     """
 
     creator: str
