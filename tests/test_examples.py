@@ -46,6 +46,17 @@ EXPECTED = {
         rank 1: 1.weight  auto, none   [1.5, 1.5]
         rank 1: 1.bias    none, none   [2.0]
         """,
+    "ddp_policies.py": """
+        gain 1.137, 480 samples seen
+        """,
+    "fsdp2_policies.py": """
+        gradients: equal to one process's
+        checkpoint: resumed, equal in every bit
+        """,
+    "moe_local_experts.py": """
+        rank 0: expert and gate have one process's gradients
+        rank 1: expert and gate have one process's gradients
+        """,
 }
 STARTERS = {
     "python": [sys.executable],
