@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import json
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import _report
-from benchmarks._measure import Question
-from benchmarks._rows import Missing, Row, from_dict, table
+from benchmarks._process import CHECKOUT, answers_of, questions
+from benchmarks._report import Report, UsageError
+from benchmarks._rows import Missing, Row, table
 
 FILES = (
     *("core", "stock_modules", "lookup", "defer", "build", "checkpoint", "constraints"),
@@ -22,15 +18,8 @@ FILES = (
 )
 """One per question, in the order of the table. Each is run in a process of its own."""
 
-LIMIT = 1800.0
-"""Seconds after which a file that hangs is given up."""
-
-README = Path(__file__).parent.parent / "README.md"
+README = CHECKOUT / "README.md"
 START, END = "<!-- python -m benchmarks --readme -->", "<!-- end -->"
-
-
-class UsageError(Exception):
-    """The command line asks for what cannot be; the message is one line."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,18 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows = list(_answers(names, quick=arguments.quick, device=arguments.device))
             new = _report.describe(rows, device=arguments.device, quick=arguments.quick)
             _show(new, names, arguments)
-    except (UsageError, _report.BadReportError) as error:
+    except UsageError as error:
         print(f"python -m benchmarks: {error}", file=sys.stderr)
         return 2
     if old is not None:
         print(_report.explain(old, new))
     return int(any(isinstance(row, Missing) and row.failed for row in new.rows))
-
-
-def questions(name: str) -> Sequence[Question]:
-    """Return what a file asks."""
-    asked: Sequence[Question] = importlib.import_module(f"benchmarks.{name}").QUESTIONS
-    return asked
 
 
 def headline_names(names: Sequence[str] = FILES) -> list[tuple[str, str]]:
@@ -83,7 +66,7 @@ def headline_names(names: Sequence[str] = FILES) -> list[tuple[str, str]]:
     ]
 
 
-def _compared(paths: Sequence[Path]) -> tuple[_report.Report | None, _report.Report | None]:
+def _compared(paths: Sequence[Path]) -> tuple[Report | None, Report | None]:
     """Read the reports to compare, as far as they are there."""
     if len(paths) > 2:
         raise UsageError(f"--compare takes one file or two, not {len(paths)}")
@@ -108,8 +91,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--device is cpu or cuda, not {device!r}")
     if device != "cpu" and not torch.cuda.is_available():
         raise UsageError(f"--device {device}: torch {torch.__version__} sees no CUDA device here")
-    if arguments.json is not None and not arguments.json.resolve().parent.is_dir():
-        raise UsageError(f"--json {arguments.json}: its folder does not exist")
+    _report.check_target(arguments.json)
     if arguments.readme and (arguments.only or device != "cpu"):
         raise UsageError("--readme needs all rows, on cpu: leave out --only and --device")
 
@@ -121,38 +103,7 @@ def _answers(names: Sequence[str], *, quick: bool, device: str) -> Iterator[Row]
         yield from answers_of(name, quick=quick, device=device)
 
 
-def answers_of(name: str, *, quick: bool, device: str = "cpu", limit: float = LIMIT) -> list[Row]:
-    """Return a file's rows; if its process dies, those that it had, and that the rest failed."""
-    with tempfile.TemporaryDirectory() as folder:
-        answered = Path(folder) / "rows"
-        answered.touch()
-        command = [sys.executable, "-m", f"benchmarks.{name}", "--rows", str(answered)]
-        environment = {**os.environ, "TORCHCREATOR_BENCHMARK_DEVICE": device}
-        try:
-            run = subprocess.run(
-                [*command, *(["--quick"] if quick else [])],
-                env=environment,
-                cwd=README.parent,
-                timeout=limit,
-                stdout=sys.stderr,  # what peers print is no part of the table
-                check=False,
-            )
-            ended = f"its process ended with {run.returncode}"
-        except subprocess.TimeoutExpired:
-            ended = f"given up after {limit:.0f} s"
-        rows = [from_dict(json.loads(line)) for line in answered.read_text().splitlines()]
-    return rows + _unanswered(name, rows, ended)
-
-
-def _unanswered(name: str, rows: Sequence[Row], ended: str) -> list[Row]:
-    """Return a row for each question that a file left open."""
-    return [
-        Missing(asked.work, asked.against, ended, failed=True)
-        for asked in questions(name)[len(rows) :]
-    ]
-
-
-def _show(report: _report.Report, names: Sequence[str], arguments: argparse.Namespace) -> None:
+def _show(report: Report, names: Sequence[str], arguments: argparse.Namespace) -> None:
     """Print the tables, and write the files that were asked for."""
     machine, torch = report.machine, report.versions["torch"]
     print(f"{machine['cpu']}, {machine['cores']} cores, torch {torch}, {machine['device']}\n")

@@ -62,6 +62,8 @@ class Question:
         threads: What ``torch.set_num_threads`` gets; None for one per core.
         unit: "s", or "MiB".
         headline: Whether the README shows it.
+        size: Where on a curve it stands, for questions about growth.
+        brief: Whether a quick run asks it too.
     """
 
     work: str
@@ -73,6 +75,8 @@ class Question:
     threads: int | None = 1
     unit: str = "s"
     headline: bool = False
+    size: float | None = None
+    brief: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class Ratio:
             does says nothing.
         at_most: The ratio that is promised.
         unit: Of ``ours`` and ``theirs``.
+        size: Where on a curve it stands.
     """
 
     work: str
@@ -101,6 +106,7 @@ class Ratio:
     noise: float | None = None
     at_most: float | None = None
     unit: str = "s"
+    size: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -117,12 +123,24 @@ def question(
     takes: int = 3,
     threads: int | None = 1,
     headline: bool = False,
+    size: float | None = None,
+    brief: bool = True,
 ) -> Callable[[Callable[[], Iterator[Pair]]], Question]:
     """Make a question of a generator that sets both sides up, yields them, and tidies up."""
 
     def made(prepare: Callable[[], Iterator[Pair]]) -> Question:
-        take = functools.partial(_prepared, prepare)
-        return Question(work, against, take, at_most, seconds, takes, threads, "s", headline)
+        return Question(
+            work,
+            against,
+            functools.partial(_prepared, prepare),
+            at_most,
+            seconds,
+            takes,
+            threads,
+            headline=headline,
+            size=size,
+            brief=brief,
+        )
 
     return made
 
@@ -151,6 +169,7 @@ def ask(asked: Question, *, quick: bool = False) -> Ratio:
         noise=min(again) / theirs if again else None,
         at_most=asked.at_most,
         unit=asked.unit,
+        size=asked.size,
     )
 
 

@@ -25,8 +25,8 @@ PACKAGES = (
 FORMAT = 1
 
 
-class BadReportError(Exception):
-    """A file is no report; the message is one line."""
+class UsageError(Exception):
+    """A file or an option cannot be used; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,13 @@ class Change:
     """How one row of a report compares with the same row of an older one.
 
     Attributes:
-        work: What was done.
-        against: By whom else.
+        name: What was done, and by whom else.
         old: The ratio then.
         new: The ratio now.
         spread: How far apart two measurements of equal code may lie, as a factor above 1.
     """
 
-    work: str
-    against: str
+    name: str
     old: float
     new: float
     spread: float
@@ -118,36 +116,41 @@ def write(report: Report, path: Path) -> None:
     path.write_text(json.dumps(fields, ensure_ascii=False, indent=1) + "\n")
 
 
+def check_target(path: Path | None) -> None:
+    """Refuse, before anything is measured, a file that could not be written then.
+
+    Raises:
+        UsageError: Its folder does not exist.
+    """
+    if path is not None and not path.resolve().parent.is_dir():
+        raise UsageError(f"--json {path}: its folder does not exist")
+
+
 def read(path: Path) -> Report:
     """Read a report.
 
     Raises:
-        BadReportError: There is no such file, or it is something else.
+        UsageError: There is no such file, or it is something else.
     """
     try:
         fields = json.loads(path.read_text())
         if fields["format"] != FORMAT:
-            raise BadReportError(f"{path}: of format {fields['format']!r}, this reads {FORMAT}")
+            raise UsageError(f"{path}: of format {fields['format']!r}, this reads {FORMAT}")
         rows = [from_dict(row) for row in fields["rows"]]
         return Report(fields["machine"], fields["versions"], rows)
     except OSError as error:
-        raise BadReportError(f"{path}: {error.strerror}") from error
+        raise UsageError(f"{path}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError) as error:
-        raise BadReportError(f"{path}: not a report that --json wrote") from error
+        raise UsageError(f"{path}: not a report that --json wrote") from error
 
 
 def changes(old: Report, new: Report) -> list[Change]:
     """Return how the rows that both reports measured compare."""
-    before = {(row.work, row.against): row for row in old.rows if isinstance(row, Ratio)}
-    pairs = [
-        (before[row.work, row.against], row)
-        for row in new.rows
-        if isinstance(row, Ratio) and (row.work, row.against) in before
-    ]
+    before, after = _measured(old), _measured(new)
     return [
-        Change(now.work, now.against, then.ratio, now.ratio, spread(then) * spread(now))
-        for then, now in pairs
-        if then.ratio > 0 and now.ratio > 0
+        Change(name, then.ratio, now.ratio, spread(then) * spread(now))
+        for name, now in after.items()
+        if (then := before.get(name)) and then.ratio > 0 and now.ratio > 0
     ]
 
 
@@ -168,15 +171,16 @@ def explain(old: Report, new: Report) -> str:
     compared = changes(old, new)
     moved = [change for change in compared if change.moved]
     lines = [
-        f"{'slower' if change.new > change.old else 'faster'}: {change.work}, against "
-        f"{change.against}: {short(change.old)} -> {short(change.new)} "
+        f"{'slower' if change.new > change.old else 'faster'}: {change.name}: "
+        f"{short(change.old)} -> {short(change.new)} "
         f"(noise explains a factor of {change.spread:.2f})"
         for change in moved
     ]
     lines += [
-        f"only in the {which} report: {work}, against {against}"
+        f"only in the {which} report: {name}"
         for which, one, other in (("old", old, new), ("new", new, old))
-        for work, against in sorted(_names(one) - _names(other))
+        for name in _measured(one)
+        if name not in _measured(other)
     ]
     if old.machine.get("cpu") != new.machine.get("cpu"):
         lines.append(f"other machine: {old.machine.get('cpu')} -> {new.machine.get('cpu')}")
@@ -195,5 +199,11 @@ def headlines(rows: Sequence[Row], names: Sequence[tuple[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def _names(report: Report) -> set[tuple[str, str]]:
-    return {(row.work, row.against) for row in report.rows if isinstance(row, Ratio)}
+def _measured(report: Report) -> dict[str, Ratio]:
+    """Return the rows that were measured, by name."""
+    rows = [row for row in report.rows if isinstance(row, Ratio)]
+    return {
+        f"{row.work}, against {row.against}"
+        + ("" if row.size is None else f", at {row.size:,.0f}"): row
+        for row in rows
+    }

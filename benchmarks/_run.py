@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks._measure import Question, SkipQuestion, ask
-from benchmarks._rows import Missing, Row, table, to_json
+from benchmarks._rows import Missing, Row, figure, table, to_json
 
 
 def main(questions: Sequence[Question]) -> None:
@@ -25,7 +25,7 @@ def main(questions: Sequence[Question]) -> None:
     arguments = parser.parse_args()
     chosen = [
         question
-        for question in questions
+        for question in asked(questions, quick=arguments.quick)
         if all(word in f"{question.work} {question.against}" for word in arguments.word)
     ]
     rows = []
@@ -38,15 +38,21 @@ def main(questions: Sequence[Question]) -> None:
         print(table(rows))
 
 
+def asked(questions: Sequence[Question], *, quick: bool) -> list[Question]:
+    """Return what such a run asks."""
+    return [question for question in questions if question.brief or not quick]
+
+
 def answers(questions: Sequence[Question], *, quick: bool) -> Iterator[Row]:
     """Yield a row for each question, and say on stderr which one is being measured."""
     for number, question in enumerate(questions, 1):
         start = time.perf_counter()
         row = answer(question, quick=quick)
         spent = time.perf_counter() - start
-        said = row.reason if isinstance(row, Missing) else f"{row.ratio:.2f}"
-        place = f"[{number}/{len(questions)}]"
-        print(f"{place} {row.work} | {row.against}: {said} ({spent:.0f} s)", file=sys.stderr)
+        said = row.reason if isinstance(row, Missing) else figure(row)
+        size = "" if question.size is None else f" at {question.size:,.0f}"
+        name = f"[{number}/{len(questions)}] {row.work}{size} | {row.against}"
+        print(f"{name}: {said} ({spent:.0f} s)", file=sys.stderr)
         yield row
 
 

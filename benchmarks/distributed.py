@@ -138,11 +138,13 @@ def on_ranks(
     against: str,
     ours: Callable[[], Step],
     theirs: Callable[[], Step],
-    at_most: float,
+    at_most: float | None,
+    round_seconds: float,
     seconds: float = 12.0,
     steps: int = 1,
-    round_seconds: float,
+    ranks: int = RANKS,
     headline: bool = False,
+    size: float | None = None,
 ) -> Question:
     """Return a question that is asked on ranks of its own.
 
@@ -152,10 +154,12 @@ def on_ranks(
         ours: Makes our step, on each rank.
         theirs: Makes theirs.
         at_most: The ratio that is promised.
+        round_seconds: How long one round takes on two cores, to count the rounds by.
         seconds: How long to measure, in all takes.
         steps: How many steps make one sample.
-        round_seconds: How long one round takes on two cores, to count the rounds by.
+        ranks: On how many ranks.
         headline: Whether the README shows it.
+        size: Where on a curve of growth it stands.
     """
 
     def take(budget: float) -> Take:
@@ -163,14 +167,14 @@ def on_ranks(
         with tempfile.TemporaryDirectory() as meeting:
             takes = run_ranks(
                 lambda rank: measure(ours, theirs, rounds=rounds, steps=steps),
-                RANKS,
+                ranks,
                 Path(meeting),
                 timeout=300,
             )
         first: Take = takes[0]
         return first
 
-    return Question(work, against, take, at_most, seconds, headline=headline)
+    return Question(work, against, take, at_most, seconds, headline=headline, size=size)
 
 
 VECTOR, BATCH, NARROW = torch.ones(64), torch.ones(8, 2500), torch.ones(8, 1000)

@@ -1,0 +1,1 @@
+"""How cost grows: with creators, parameters, bytes and ranks. ``python -m benchmarks.growth``."""

@@ -1,0 +1,77 @@
+"""How filling and loading a model grow with its bytes."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import torchcreator as tc
+from benchmarks._measure import Pair, Question, question
+from benchmarks._peers import peer
+from benchmarks._run import main
+
+SIZES = (16, 64, 256, 1024, 4096)
+"""In MiB, of matrices of 16 MiB."""
+
+
+def model(layers: int) -> nn.Module:
+    """Return a model of that many matrices."""
+    return nn.ModuleList(nn.Linear(2048, 2048, bias=False) for _ in range(layers))
+
+
+def filled(size: int) -> Question:
+    """Return the question how fast initial values are drawn, at one size."""
+
+    def pair() -> Iterator[Pair]:
+        make = functools.partial(model, size // 16)
+        yield lambda: tc.build(make, seed=0), make
+
+    return question(
+        "`tc.build(seed=…)`",
+        against="plain construction",
+        takes=1 if size > 1000 else 2,
+        threads=None,
+        size=size,
+        brief=size < 1000,
+    )(pair)
+
+
+def loaded(size: int) -> Question:
+    """Return the question how fast values are loaded, at one size."""
+
+    def pair() -> Iterator[Pair]:
+        safetensors, layers = peer("safetensors.torch"), size // 16
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.safetensors"
+            safetensors.save_file(dict(model(layers).state_dict()), path)
+
+            def ours() -> None:
+                with tc.creator_scope(tc.creators.from_checkpoint(path)):
+                    tc.build(model, layers, seed=0)
+
+            def theirs() -> None:
+                with torch.device("meta"):
+                    empty = model(layers)
+                empty.load_state_dict(safetensors.load_file(path), assign=True)
+
+            yield ours, theirs
+
+    return question(
+        "`tc.build` with `from_checkpoint`",
+        against="meta, `load_file`, `assign=True`",
+        takes=2,
+        threads=None,
+        size=size,
+        brief=size < 1000,
+    )(pair)
+
+
+QUESTIONS = [ask(size) for size in SIZES for ask in (filled, loaded)]
+
+if __name__ == "__main__":
+    main(QUESTIONS)
