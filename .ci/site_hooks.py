@@ -25,7 +25,8 @@ PAGES = {
 
 FENCED = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(\[[^\]]+\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
-DIAGRAM = re.compile(r'<img [^>]*src="[^"]*?([\w-]+\.svg)"[^>]*>')
+DIAGRAM = re.compile(r'<img [^>]*src="[^"]*?\bimages/([\w-]+\.svg)"[^>]*>')
+"""Drawn by hand, in colours of the page; plots in folders of their own stay pictures."""
 ENTRY = re.compile(r"^\| `([\w.]+)` \|", re.MULTILINE)
 
 
