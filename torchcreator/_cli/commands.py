@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import torchcreator
 from torchcreator._cli.demo import command as demo
+from torchcreator._cli.inspect import command as inspect
 
 INTERRUPTED = 130
 """What a shell reports for a command that Ctrl-C ended: 128 + SIGINT."""
@@ -38,5 +39,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="torchcreator", description=torchcreator.__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=torchcreator.__version__)
     commands = parser.add_subparsers(required=True, metavar="command", title="commands")
-    demo.configure(commands.add_parser("demo", help=demo.HELP, allow_abbrev=False))
+    for name, command in (("demo", demo), ("inspect", inspect)):
+        command.configure(commands.add_parser(name, help=command.HELP, allow_abbrev=False))
     return parser

@@ -15,6 +15,8 @@ from torchcreator._errors import called, shown
 
 _WORKED_OUT = ("dtype", "device", "shape")
 """Keywords whose None stands for what the value, or the waiting parameter, has."""
+_LOCALS = re.compile(r"[\w.]+\.<locals>\.")
+"""Where a function was defined: its name is what tells."""
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _LONGEST = 120
 
@@ -58,7 +60,7 @@ def in_words(keyword: str, value: Any) -> str:
         text = "its own"
     else:
         text = called(value) if callable(value) else shown(value)
-    text = _ADDRESS.sub("", text.removeprefix("torch."))
+    text = _LOCALS.sub("", _ADDRESS.sub("", text.removeprefix("torch.")))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 

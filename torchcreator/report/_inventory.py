@@ -69,12 +69,12 @@ class Inventory:
         return sum(row.elements for row in self.rows)
 
     def matching(self, pattern: str) -> Inventory:
-        """Return the variables one of whose names a glob matches; its ``*`` matches dots too."""
-        rows = (
-            row
-            for row in self.rows
-            if any(fnmatch.fnmatchcase(name, pattern) for name in (row.name, *row.ties))
-        )
+        """Return the variables one of whose names a glob matches.
+
+        Its ``*`` matches dots too; as in `creators.where`, ``"*.bias"`` means every bias.
+        """
+        names = ((row, (row.name, *row.ties)) for row in self.rows)
+        rows = [row for row, known in names if any(_matches(name, pattern) for name in known)]
         return dataclasses.replace(self, rows=tuple(rows))
 
     def ordered(self, column: str, *, reverse: bool = False) -> Inventory:
@@ -188,6 +188,10 @@ class Inventory:
 
     def _repr_html_(self) -> str:
         return _notebook.table(self)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(f".{name}", pattern)
 
 
 def _natural(name: str) -> list[Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import signal
 import sys
 from collections.abc import Callable
 
 from torchcreator._cli.demo.options import Options
+from torchcreator._cli.loading import loading
 
 PACKAGES = {"sklearn": "scikit-learn", "rich": "rich"}
 """What the ``demo`` extra brings, by the name that imports it."""
@@ -46,21 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     if obstacle := _missing_packages() or _missing_device(options.device):
         print(f"torchcreator demo: error: {obstacle}", file=sys.stderr)
         return UNUSABLE
-    return _load()(options)
-
-
-def _load() -> Callable[[Options], int]:
-    """Load torch, what the extra brings, and the demo, which takes seconds.
-
-    Ctrl-C ends the process at once meanwhile: raised in the middle of somebody's import, it can
-    come out as any other error. No process has been started yet.
-    """
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
+    with loading():  # torch, and what the extra brings; no process has been started yet
         from torchcreator._cli.demo.show import show
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return show
+    return show(options)
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

@@ -1,0 +1,1 @@
+"""The ``inspect`` command: what a model consists of, before it exists."""
