@@ -10,7 +10,9 @@ from pathlib import Path
 from zipfile import ZipFile
 
 ROOT = Path(__file__).parent.parent
-METADATA = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
+ASSETS = "torchcreator/report/assets"
+LICENSES = {"licenses/LICENSE", f"licenses/{ASSETS}/d3-hierarchy.LICENSE.txt"}
+METADATA = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", *LICENSES}
 
 SMOKE_TEST = """
 import sys
@@ -40,7 +42,7 @@ def check_contents(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         held = set(archive.namelist())
     about = {name for name in held if name.split("/")[0].endswith(".dist-info")}
-    assert "torchcreator/py.typed" in held
+    assert {"torchcreator/py.typed", f"{ASSETS}/page.html", f"{ASSETS}/inspect.js"} <= held
     assert held - about == expected, sorted((held - about) ^ expected)
     assert {name.split("/", 1)[1] for name in about} == METADATA, sorted(about)
 
