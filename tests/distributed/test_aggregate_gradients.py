@@ -13,9 +13,10 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.parallel.distributed import _MixedPrecision
 from torch.utils.checkpoint import checkpoint
 
-from tests.distributed.models import Policies, expected, feed, gradients
+from tests.distributed.models import Policies, expected, feed, gradients, whole
 from tests.ranks import run_ranks
 from torchcreator import variable
 from torchcreator.distributed import aggregate_gradients, per_rank_parameters
@@ -124,6 +125,40 @@ def test_gradients_are_those_worked_out_by_hand(measured, host, schedule):
         # A third is no binary fraction, and on the wire it may have eight bits.
         close = 2e-2 if "16" in host else 1e-6
         assert results[host, schedule.__name__] == pytest.approx(want, rel=close)
+
+
+def test_hybrid_sharding(tmp_path):
+    """Over two replicas of two shards, gradients are reduced over all four, and values are one."""
+
+    class Halves(nn.Module):
+        def __init__(self, rank):
+            super().__init__()
+            for name in ("sum", "mean", "only_first_replica"):
+                self.register_parameter(name, variable([float(rank)] * 2, aggregation=name))
+            self.local = variable([float(rank)], synchronization="none")
+
+        def forward(self, x):
+            return sum((p * x).sum() for p in self.parameters())
+
+    def play(rank):
+        names = ("replicate", "shard")
+        mesh = dist.device_mesh.init_device_mesh("cpu", (2, 2), mesh_dim_names=names)
+        model = Halves(rank)
+        fully_shard(model, mesh=mesh, ignored_params=per_rank_parameters(model))
+        aggregate_gradients(model)
+        values = {name: whole(p.detach()).tolist() for name, p in model.named_parameters()}
+        for _ in range(2):
+            model(feed(rank)).backward()
+        return values, {name: whole(p.grad).tolist() for name, p in model.named_parameters()}
+
+    for rank, (values, got) in enumerate(run_ranks(play, 4, tmp_path)):
+        own = {"local": [float(rank)]}
+        # Each shard is its first replica's: rank 0's half and rank 1's.
+        shards = [0.0, 1.0]
+        assert values == {"sum": shards, "mean": shards, "only_first_replica": shards} | own
+        # Twice 1 + 2 + 3 + 4.
+        total = {"sum": [20.0] * 2, "mean": [5.0] * 2, "only_first_replica": [2.0] * 2}
+        assert got == total | {"local": [2.0 * (rank + 1)]}
 
 
 class Unused(Policies):
@@ -324,6 +359,9 @@ def refused(rank):
     fully_shard(sharded)
     ddp = DistributedDataParallel(Policies(rank, per_rank=False))
     holding = nn.Sequential(ddp)
+    mixed = DistributedDataParallel(
+        Policies(rank, per_rank=False), mixed_precision=_MixedPrecision(param_dtype=torch.bfloat16)
+    )
     lonely = nn.Module()
     mesh = dist.device_mesh.init_device_mesh("cpu", (2,))
     lonely.w = nn.Parameter(
@@ -336,6 +374,7 @@ def refused(rank):
         "compress in DDP": refusal(ddp, compress=torch.float16),
         "compress in FSDP2": refusal(in_fsdp(rank)[0], compress=torch.float16),
         "DDP inside": refusal(holding),
+        "mixed precision in DDP": refusal(mixed),
         "DTensor": refusal(lonely),
         "in backward": stepping_in_backward(rank),
     }
@@ -480,6 +519,7 @@ def test_sparse_gradients_are_refused_by_name(played):
         "compress in DDP": "compress=torch.float16 for a model in DDP",
         "compress in FSDP2": "reduce_dtype=torch.float16",
         "DDP inside": "Module '0' of the model is a DistributedDataParallel",
+        "mixed precision in DDP": "was given a DDP with mixed_precision=_MixedPrecision(param_dty",
         "DTensor": "Parameter 'w' is a DTensor",
         "in backward": "'summed' is stepped by an optimizer inside the backward",
     }.items(),

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState, powerSGD_hook
+from torch.nn.parallel.distributed import _MixedPrecision
 from torch.utils.checkpoint import checkpoint
 
 from tests.distributed.models import Policies, expected, feed, gradients
@@ -354,7 +355,16 @@ def policies_twice(rank):
     return messages, gradients(ddp)
 
 
+def mixed_precision(rank):
+    model = Policies(rank)
+    try:
+        data_parallel(model, mixed_precision=_MixedPrecision(param_dtype=torch.bfloat16))
+    except RuntimeError as error:
+        return str(error), model.summed.dtype
+
+
 SCENARIOS = [
+    mixed_precision,
     large,
     over_a_mesh,
     policies_twice,
@@ -397,6 +407,16 @@ def test_large_parameters(played):
 def test_a_mesh_names_the_ranks(played):
     """A device mesh serves as DDP's own option does."""
     assert played["over_a_mesh"] == [expected(0), expected(1)]
+
+
+def test_mixed_precision_of_ddp_is_refused(played):
+    """DDP's mixed precision is refused before the model is touched, with what to do instead."""
+    for message, dtype in played["mixed_precision"]:
+        what, why, instead = message.splitlines()
+        assert what.startswith("data_parallel() was given a DDP with mixed_precision=_MixedPreci")
+        assert "communication hook" in why
+        assert "torch.autocast()" in instead
+        assert dtype == torch.float32
 
 
 def test_policies_are_not_applied_twice(played):

@@ -201,6 +201,39 @@ def test_control_c_ends_every_rank(tmp_path):
     assert "KeyboardInterrupt" in outcomes[0].error or "DistributedError" in outcomes[0].error
 
 
+@pytest.mark.parametrize("host", ["ddp", "plain"])
+@pytest.mark.parametrize("interrupted", [0, 1], ids=["who waits", "who computes"])
+def test_control_c_on_one_rank(tmp_path, host, interrupted):
+    """SIGINT to one rank, rank 0 waiting for rank 1, ends both with the values before the step."""
+
+    def rank_main(rank):
+        dist.destroy_process_group()
+        dist.init_process_group(
+            "gloo",
+            init_method=f"file://{tmp_path / 'second'}",
+            rank=rank,
+            world_size=2,
+            timeout=timedelta(seconds=TIMEOUT),
+        )
+        scene = Scene(host, rank)
+        before = scene.values()
+        if rank == interrupted:
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            if rank == 1:
+                time.sleep(TIMEOUT + 1)
+            scene.backward()
+        except (KeyboardInterrupt, RuntimeError) as ended:
+            return type(ended).__name__, scene.values() == before
+
+    start = time.monotonic()
+    ends = [o.result for o in rank_outcomes(rank_main, 2, tmp_path, timeout=30)]
+    assert time.monotonic() - start < 15
+    told = "RuntimeError" if host == "ddp" else "DistributedError"
+    assert ends[interrupted] == ("KeyboardInterrupt", True)
+    assert ends[1 - interrupted] == (told, True)
+
+
 def test_different_creation_orders_are_an_error_before_anything_is_mixed(tmp_path):
     """Creation does not communicate; the entry point names what the ranks hold in which order."""
 

@@ -30,8 +30,8 @@ def aggregate_gradients(
 
     - in ``DistributedDataParallel``: DDP goes on averaging, and each gradient is multiplied before
       by what its policy asks. DDP's communication hook stays free.
-    - in FSDP2 (``fully_shard``): the same. Parameters that FSDP2 ignores are treated as those of
-      a plain module.
+    - in FSDP2 (``fully_shard``): the same. Where a mesh replicates shards, each becomes its first
+      replica's. Parameters that FSDP2 ignores are treated as those of a plain module.
     - in a plain module: the first rank's parameters and buffers are broadcast, except per-rank
       ones, and from now on every gradient is reduced before ``backward()`` returns; those of
       parameters without any declaration are averaged. A parameter that no rank has used keeps
@@ -85,6 +85,7 @@ def _on_ddp(
             "DDP reduces over the group that it was made with.",
             "Leave group= out.",
         )
+    _ddp.refuse_mixed_precision("aggregate_gradients()", ddp.mixed_precision)
     if compress is not None:
         raise DistributedError(
             f"aggregate_gradients() was given compress={compress} for a model in DDP.",
@@ -122,6 +123,7 @@ def _on_fsdp(
     managed = _fsdp.survey_sharded(modules, model)
     check_specs(managed, world)
     _fsdp.refuse_unshardable(managed)
+    _fsdp.share_replicas(managed)
     sets = _fsdp.arrivals_on_whole(modules, managed)
     apart = [m for m in managed if not is_sharded(m.parameter)]
     share(apart, world)

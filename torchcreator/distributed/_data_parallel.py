@@ -50,14 +50,14 @@ def data_parallel(
         group: The ranks that train it together; None means the default group.
         compress: How gradients travel: a dtype (``torch.bfloat16``) they are cast to, or a comm
             hook of DDP's, alone or as ``(state, hook)``.
-        **ddp_kwargs: Options of ``DistributedDataParallel``.
+        **ddp_kwargs: Options of ``DistributedDataParallel``, except ``mixed_precision``.
 
     Returns:
         The wrapped model.
 
     Raises:
-        DistributedError: There is no process group, the ranks declare different variables, or
-            nothing is left for DDP to do.
+        DistributedError: There is no process group, the ranks declare different variables,
+            nothing is left for DDP to do, or an option of DDP's rules the policies out.
 
     Example:
         >>> import torch.distributed as dist, torchcreator as tc
@@ -72,6 +72,7 @@ def data_parallel(
         >>> dist.destroy_process_group()
     """
     _refuse_wrapped(model)
+    _ddp.refuse_mixed_precision("data_parallel()", ddp_kwargs.get("mixed_precision"))
     group = _one_group(group, ddp_kwargs)
     world = world_or_refuse(group, "data_parallel()")
     managed = survey(model)

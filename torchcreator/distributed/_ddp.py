@@ -48,6 +48,19 @@ def ignores(ddp: DistributedDataParallel, m: Managed) -> bool:
     return ddp.parameters_to_ignore.issuperset(spellings([m]))
 
 
+def refuse_mixed_precision(function: str, mixed_precision: object) -> None:
+    """Raise where DDP is to compute in another dtype than it stores."""
+    if mixed_precision is None:
+        return
+    raise DistributedError(
+        f"{function} was given a DDP with mixed_precision={mixed_precision!r}.",
+        "DDP's mixed precision takes its only communication hook, and gives each parameter another "
+        "dtype, and so another autograd node, in every forward: the policies would get lost there.",
+        "Compute in torch.autocast(), and let gradients travel in data_parallel(model, "
+        "compress=torch.bfloat16); or use fully_shard() with its MixedPrecisionPolicy.",
+    )
+
+
 def install(
     ddp: DistributedDataParallel, managed: list[Managed], world: World, wire: torch.dtype | None
 ) -> BucketReduction:

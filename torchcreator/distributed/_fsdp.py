@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 
+import torch
 from torch import nn
 
 from torchcreator import _private
@@ -14,6 +15,7 @@ from torchcreator._dtensor import is_sharded
 from torchcreator._enums import VariableSynchronization
 from torchcreator._errors import DistributedError
 from torchcreator.distributed._arrivals import ArrivalSet
+from torchcreator.distributed._plain import broadcast_all
 from torchcreator.distributed._policy import FIRST, SUM, Managed, survey
 
 
@@ -67,6 +69,26 @@ def refuse_unshardable(managed: list[Managed]) -> None:
             "Pass ignored_params=torchcreator.distributed.per_rank_parameters(model) to every "
             "fully_shard() call.",
         )
+
+
+@torch.no_grad()
+def share_replicas(managed: list[Managed]) -> None:
+    """Overwrite each shard that several ranks hold with the first replica's.
+
+    FSDP2 takes every rank's own values when it shards. Over a mesh with a dimension of replicas
+    (hybrid sharding) these differ where the ranks were not seeded alike, and stay different.
+    """
+    shards: dict[World, list[torch.Tensor]] = {}
+    for m in managed:
+        if not is_sharded(m.parameter) or m.parameter.is_meta:
+            continue
+        for dim, placement in enumerate(m.parameter.placements):
+            shard = m.parameter.to_local()
+            if placement.is_replicate() and shard.numel():
+                world = World.of(m.parameter.device_mesh.get_group(dim))
+                shards.setdefault(world, []).append(shard)
+    for world, theirs in shards.items():
+        broadcast_all(theirs, world)
 
 
 def arrivals_on_whole(modules: list[nn.Module], managed: list[Managed]) -> list[ArrivalSet]:

@@ -40,16 +40,16 @@ def share(managed: list[Managed], world: World) -> None:
         if not m.per_rank:
             tensors.setdefault(m.world(world), []).append(m.parameter)
     for own, theirs in tensors.items():
-        _broadcast_all(theirs, own)
+        broadcast_all(theirs, own)
 
 
 def share_buffers(buffers: list[torch.Tensor], world: World) -> None:
     """Overwrite buffers with the first rank's."""
-    _broadcast_all(buffers, world)
+    broadcast_all(buffers, world)
 
 
 @torch.no_grad()
-def _broadcast_all(tensors: list[torch.Tensor], world: World) -> None:
+def broadcast_all(tensors: list[torch.Tensor], world: World) -> None:
     """Broadcast tensors a few at a time: one after the other would take a round trip each."""
     if world.size == 1:
         return
