@@ -188,14 +188,22 @@ def explain(old: Report, new: Report) -> str:
 
 
 def headlines(rows: Sequence[Row], names: Sequence[tuple[str, str]]) -> str:
-    """Return the README's table: the rows of these names, in this order."""
-    found = {(row.work, row.against): row for row in rows}
-    lines = ["| work | against | ratio [noise] | at most |", "| --- | --- | ---: | ---: |"]
-    for name in names:
-        row = found.get(name)
+    """Return the README's table: the rows of these names, in this order.
+
+    The last column is what the same work took against everything else that does it.
+    """
+    lines = [
+        "| work | against | ratio [noise] | at most | and against |",
+        "| --- | --- | ---: | ---: | --- |",
+    ]
+    for work, against in names:
+        same = [row for row in rows if row.work == work]
+        row = next((row for row in same if row.against == against), None)
+        others = [row for row in same if row.against != against and isinstance(row, Ratio)]
+        beside = ", ".join(f"{other.against} {short(other.ratio)}" for other in others)
         ratio = figure(row) if isinstance(row, Ratio) else "not measured"
         at_most = short(row.at_most) if isinstance(row, Ratio) and row.at_most is not None else ""
-        lines.append(f"| {name[0]} | {name[1]} | {ratio} | {at_most} |")
+        lines.append(f"| {work} | {against} | {ratio} | {at_most} | {beside} |")
     return "\n".join(lines)
 
 

@@ -114,7 +114,7 @@ def memory(work: str, way: str, model: str, *, mib: float, at_most: float | None
 
 
 GPT2, LLAMA, LINEARS = _models.gpt2, _models.llama, _models.linears
-SEEDED = "`build(GPT2, seed=…)`"
+SEEDED = "`build(GPT2, seed=…)`, a thread per core"
 
 QUESTIONS = [
     comparison(SEEDED, "seeded", GPT2, at_most=0.36, headline=True),

@@ -141,9 +141,7 @@ def load(way: str, path: str) -> nn.Module:
     return WAYS[way](Path(path))
 
 
-def memory(
-    way: str, name: str, *, at_most: float | None = None, headline: bool = False
-) -> Question:
+def memory(way: str, name: str, *, at_most: float | None = None) -> Question:
     """Return the question how much memory of its own a way to load takes, against the file."""
 
     def take(seconds: float) -> Take:
@@ -158,7 +156,6 @@ def memory(
         at_most,
         takes=1,
         unit="MiB",
-        headline=headline,
     )
 
 
@@ -173,7 +170,7 @@ QUESTIONS = [
     comparison(accelerated, against="accelerate's `load_checkpoint_and_dispatch`"),
     comparison(copied, against="plain construction and `load_state_dict`", seconds=1.0),
     against_transformers,
-    memory("built", WORK, at_most=32 / 2048, headline=True),
+    memory("built", WORK, at_most=32 / 1024 / GIB),
     memory("assigned", "meta, `load_file`, `assign=True`"),
     memory("accelerated", "accelerate's `load_checkpoint_and_dispatch`"),
 ]

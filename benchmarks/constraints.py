@@ -22,8 +22,8 @@ from torchcreator import constraints
 COUNT = 1000
 SHAPE = (16, 16)
 LAYERS, WIDTH, BATCH = 50, 64, 32
-NON_NEG = f"NonNeg on {COUNT:,} parameters, the optimizer's step included"
-MAX_NORM = f"MaxNorm on {COUNT:,} parameters, the optimizer's step included"
+NON_NEG = f"NonNeg on {COUNT:,} parameters, step included"
+MAX_NORM = f"MaxNorm on {COUNT:,} parameters, step included"
 TRAINING = f"training step, {LAYERS} × `nn.Linear({WIDTH}, {WIDTH})`, batch {BATCH}"
 ORTHOGONAL = f"Orthogonal, {TRAINING}"
 Step = Callable[[], object]

@@ -18,7 +18,7 @@ from benchmarks._run import main
 
 DEPTH = 20
 ONE = "`variable(z)` without a scope"
-LEVELS = f"{DEPTH} creators that pass everything on"
+LEVELS = f"a variable through {DEPTH} creators that pass it on"
 ENTRY = "entering and leaving a scope"
 
 answer = nn.Parameter(torch.zeros(1))
@@ -63,7 +63,7 @@ def one_in_tensorflow() -> Iterator[Pair]:
     yield lambda: tc.variable(value), lambda: tf.Variable(theirs)
 
 
-@question(f"100 times {ONE}", against="`hk.get_parameter`, its values ready")
+@question("100 times `variable(z)` without a scope", against="`hk.get_parameter`, its values ready")
 def hundred_in_haiku() -> Iterator[Pair]:
     """Time variables against what Haiku's Python takes, without a computation by JAX."""
     hk, value = peer("haiku"), torch.zeros(8)
@@ -118,7 +118,9 @@ def against_tensorflow() -> Iterator[Pair]:
         yield lambda: tc.variable(0.0), lambda: tf.Variable(0.0)
 
 
-@question(f"100 times {LEVELS}", against="`hk.custom_creator`")
+@question(
+    f"100 variables through {DEPTH} creators that pass them on", against="`hk.custom_creator`"
+)
 def against_haiku() -> Iterator[Pair]:
     """Time it against Haiku's chain, inside one `hk.transform`."""
     hk = peer("haiku")

@@ -202,7 +202,6 @@ QUESTIONS = [
         steps=3,
         round_seconds=0.2,
         seconds=18.0,
-        headline=True,
     ),
     on_ranks(
         SMALL,

@@ -17,7 +17,7 @@ from benchmarks._run import main
 from torchcreator import _watch
 
 MODULES = 300
-SCOPE = f"{MODULES} `nn.Linear(16, 16)` in a scope with one creator that passes everything on"
+SCOPE = f"{MODULES} `nn.Linear(16, 16)` in a scope with one creator"
 CLOSED = f"{MODULES} `nn.Linear(16, 16)` after a scope was closed"
 
 
@@ -43,7 +43,7 @@ def against_none() -> Iterator[Pair]:
     yield in_a_scope, plain
 
 
-@question(SCOPE, against="torch's registration hook, returning at once")
+@question(SCOPE, against="a registration hook that returns")
 def against_a_hook() -> Iterator[Pair]:
     """Time it against the least that seeing each parameter costs."""
 
@@ -55,7 +55,7 @@ def against_a_hook() -> Iterator[Pair]:
     yield in_a_scope, theirs
 
 
-@question(SCOPE, against="a `TorchFunctionMode` that passes everything on")
+@question(SCOPE, against="a `TorchFunctionMode` that passes on")
 def against_a_mode() -> Iterator[Pair]:
     """Time it against torch's own way to see what is made."""
 
@@ -95,9 +95,7 @@ def against_accelerate() -> Iterator[Pair]:
     yield in_a_scope, theirs
 
 
-@question(
-    "GPT-2 in a scope with one creator that passes everything on", against="no scope", seconds=20.0
-)
+@question("GPT-2 in a scope with one creator", against="no scope", seconds=20.0)
 def gpt2_in_a_scope() -> Iterator[Pair]:
     """Time a model of a usual size, where the creator drowns."""
     from benchmarks._models import gpt2

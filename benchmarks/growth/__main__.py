@@ -16,7 +16,12 @@ from benchmarks._rows import Missing, Row
 from benchmarks.growth._plot import Curve, draw
 
 CURVES = (
-    Curve("chain", "One variable through a chain of creators", "creators, each passing on", True),
+    Curve(
+        "chain",
+        "One variable through a chain of creators",
+        "creators in the chain, each passing on",
+        True,
+    ),
     Curve("parameters", "Making a model of nn.Linear(4, 4)", "parameters"),
     Curve("steps", "One SGD step, every parameter of 16 numbers at least zero", "parameters"),
     Curve(

@@ -35,6 +35,7 @@ def draw(curve: Curve, rows: Sequence[Ratio], path: Path) -> None:
     """Draw one picture as SVG, the same bytes for the same rows."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
     settings = {"svg.hashsalt": "torchcreator", "font.size": 9, "axes.spines.top": False}
     with mpl.rc_context({**settings, "axes.spines.right": False}):
@@ -42,7 +43,9 @@ def draw(curve: Curve, rows: Sequence[Ratio], path: Path) -> None:
         times, ratios = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         _times(times, rows)
         _ratios(ratios, rows)
-        times.set(title=curve.title, yscale="log", ylabel="fastest time, in seconds")
+        times.set(title=curve.title, ylabel="fastest time")
+        times.set_yscale("linear" if curve.linear else "log")
+        times.yaxis.set_major_formatter(EngFormatter("s"))
         ratios.set(xlabel=curve.axis, ylabel="ours / theirs")
         if not curve.linear:
             ratios.set_xscale("log")
