@@ -169,6 +169,9 @@ def spec_of(parameter: torch.Tensor) -> VariableSpec | None:
     Args:
         parameter: A parameter, of a module or on its own.
 
+    Raises:
+        VariableTypeError: It is no tensor.
+
     Example:
         >>> import copy
         >>> import torchcreator as tc

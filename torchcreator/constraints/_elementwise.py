@@ -48,6 +48,10 @@ class Clip(Elementwise):
         min_value: The lower bound :math:`a`, or None.
         max_value: The upper bound :math:`b`, or None.
 
+    Raises:
+        VariableValueError: Neither bound is given, or no number fits between them.
+        VariableTypeError: A bound is no number.
+
     Example:
         >>> import torch
         >>> import torchcreator as tc

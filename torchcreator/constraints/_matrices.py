@@ -91,6 +91,10 @@ class SpectralNorm(Matrix):
         mode: ``"clamp"`` or ``"scale"``.
         flatten: Take a tensor of more than two dimensions as one matrix ``(first, the others)``.
 
+    Raises:
+        VariableValueError: The bound is negative, or the mode is not known.
+        VariableTypeError: The bound is no number.
+
     Example:
         >>> import torch
         >>> import torchcreator as tc
@@ -155,6 +159,10 @@ class PositiveDefinite(Matrix):
     Args:
         min_value: The bound :math:`a`. Choose it above the rounding error, about the largest
             eigenvalue times 1e-6 in single precision, where a Cholesky factor must exist.
+
+    Raises:
+        VariableValueError: ``min_value`` is negative.
+        VariableTypeError: ``min_value`` is no number.
 
     Example:
         >>> import torch

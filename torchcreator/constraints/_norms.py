@@ -93,6 +93,10 @@ class MaxNorm(Normed):
         max_value: The bound :math:`c`.
         dim: The dimensions of one group; None means every dimension but the first.
 
+    Raises:
+        VariableValueError: The bound is negative.
+        VariableTypeError: The bound is no number, or ``dim`` no dimension.
+
     Example:
         >>> import torch
         >>> import torchcreator as tc
@@ -123,6 +127,9 @@ class UnitNorm(Normed):
 
     Args:
         dim: The dimensions of one group; None means every dimension but the first.
+
+    Raises:
+        VariableTypeError: ``dim`` is no dimension.
 
     Example:
         >>> import torch
@@ -155,6 +162,10 @@ class MinMaxNorm(Normed):
         max_value: The upper bound :math:`b`.
         rate: The part of the way to go, above 0 and at most 1.
         dim: The dimensions of one group; None means every dimension but the first.
+
+    Raises:
+        VariableValueError: The bounds or the rate describe no shell, or no way to it.
+        VariableTypeError: One of them is no number.
 
     Example:
         >>> import torch

@@ -23,6 +23,9 @@ class Sparse(Grouped):
         k: How many stay, or which part of the group (a float between 0 and 1, rounded up).
         dim: The dimensions of one group; None means every dimension but the first.
 
+    Raises:
+        VariableValueError: ``k`` is neither a positive count nor a part between 0 and 1.
+
     Example:
         >>> import torch
         >>> import torchcreator as tc
@@ -68,6 +71,9 @@ class Masked(Projection):
     Args:
         mask: What may be other than zero: a tensor or nested list that broadcasts to the
             parameter's shape; it is copied.
+
+    Raises:
+        VariableTypeError: torch cannot make a mask of it.
 
     Example:
         >>> import torch
@@ -139,6 +145,10 @@ class Simplex(Projection):
 
     Args:
         total: The sum :math:`s`.
+
+    Raises:
+        VariableValueError: ``total`` is negative.
+        VariableTypeError: ``total`` is no number.
 
     Example:
         >>> import torch

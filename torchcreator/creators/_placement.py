@@ -28,6 +28,9 @@ def on(device: Device) -> Creator:
     Args:
         device: A `torch.device`, or what makes one.
 
+    Raises:
+        VariableTypeError: It is no device.
+
     Example:
         >>> import torchcreator as tc
         >>> from torch import nn
@@ -59,6 +62,9 @@ def cast(dtype: torch.dtype) -> Creator:
 
     Args:
         dtype: A floating dtype.
+
+    Raises:
+        VariableTypeError: It is no floating dtype.
 
     Example:
         >>> import torch

@@ -46,6 +46,10 @@ def constrain(constraint: Constraint | str) -> Creator:
     Args:
         constraint: A projection applied after each optimizer step, or a name such as "non_neg".
 
+    Raises:
+        VariableValueError: There is no constraint of that name.
+        VariableTypeError: It is neither callable nor a name.
+
     Example:
         >>> import torchcreator as tc
         >>> from torch import nn
@@ -70,6 +74,9 @@ def aggregate(policy: VariableAggregation | str, *, group: ProcessGroup | None =
     Args:
         policy: "sum", "mean", "only_first_replica" or "none".
         group: The ranks concerned; None leaves what the variable declares.
+
+    Raises:
+        VariableValueError: The policy is not known.
 
     Example:
         >>> import torchcreator as tc
@@ -118,6 +125,9 @@ def optimizer(**options: Any) -> Creator:
 
     Args:
         **options: What an optimizer's parameter group takes: ``weight_decay=0.0``, say.
+
+    Raises:
+        VariableValueError: No option is given, or the parameters are.
 
     Example:
         >>> import torchcreator as tc

@@ -26,6 +26,9 @@ def initialize(function: Callable[..., Any]) -> Creator:
             tensor of the variable's shape, dtype and device; or a function without arguments that
             returns the value.
 
+    Raises:
+        VariableTypeError: ``function`` is not callable.
+
     Example:
         >>> import torchcreator as tc
         >>> from torch import nn
@@ -71,6 +74,9 @@ def share() -> Creator:
     `build` knows full names, so models built in one such scope share what they have in common. In
     a plain scope a module's parameters are known by local names: choose the modules with `where`.
     A variable without a name is never shared.
+
+    Raises:
+        VariableValueError: From the scope, where two variables of one name differ in shape.
 
     Example:
         >>> import torchcreator as tc

@@ -25,6 +25,9 @@ def record(ledger: Ledger) -> Creator:
     Args:
         ledger: Where to write it.
 
+    Raises:
+        VariableTypeError: ``ledger`` is no `Ledger`.
+
     Example:
         >>> import torchcreator as tc
         >>> ledger = tc.creators.Ledger()
@@ -54,6 +57,10 @@ def forbid(reason: str = "") -> Creator:
 
     Args:
         reason: Why none may be made here, for the error.
+
+    Raises:
+        ForbiddenError: From the scope, as soon as a variable is about to be made.
+        VariableTypeError: ``reason`` is not a string.
 
     Example:
         >>> import torchcreator as tc

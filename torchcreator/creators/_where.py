@@ -37,6 +37,10 @@ def where(
         module: The type of the module that owns it, or several.
         when: Called with all keywords, ``when(**kwargs)``.
 
+    Raises:
+        VariableTypeError: The creator is not callable, or a condition is of another type.
+        VariableValueError: There is no condition.
+
     Example:
         >>> import torchcreator as tc
         >>> from torch import nn
