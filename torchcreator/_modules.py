@@ -183,7 +183,7 @@ def _create(link: Link, module: nn.Module, name: str, parameter: nn.Parameter) -
     declaration = target.declaration if adopted else declaration_of(made)
     if declaration is not None:
         declare(module, name, declaration)
-    if target.valued if adopted else made is not parameter:
+    if (target.valued if adopted else made is not parameter) and not is_lazy(made):
         _sticky.pin(link.root, module, name, made)
     _held.note(link.root, module, name, made)
     return made

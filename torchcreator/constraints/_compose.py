@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from torchcreator._errors import ConstraintError, shown
+from torchcreator._errors import ConstraintError, VariableTypeError, shown
 from torchcreator._types import Constraint
 from torchcreator.constraints._base import Projection
 
@@ -33,6 +33,15 @@ class Composed(Projection):
     """
 
     parts: tuple[Constraint, ...]
+
+    def __post_init__(self) -> None:
+        parts: object = self.parts
+        if not isinstance(parts, tuple) or not parts or not all(map(callable, parts)):
+            raise VariableTypeError(
+                f"Composed(parts={shown(parts)}) is not made of constraints.",
+                "Each part takes a tensor and returns the one that is allowed.",
+                "Write NonNeg() & MaxNorm(1.0), say.",
+            )
 
     @property
     def idempotent(self) -> bool:

@@ -168,7 +168,8 @@ def _own_arguments(config: Any, variable_name: str) -> dict[Any, Any]:
 
 def _composed(arguments: dict[Any, Any], variable_name: str) -> Composed:
     parts = arguments.get("parts")
-    if not isinstance(parts, (list, tuple)) or not all(isinstance(p, Mapping) for p in parts):
+    whole = isinstance(parts, (list, tuple)) and len(parts) > 0
+    if not whole or not all(isinstance(part, Mapping) for part in parts):
         raise VariableTypeError(
             f"Invalid parts {shown(parts)} of constraint 'composed' for variable: {variable_name}",
             "The parts of a composed constraint are configs themselves.",
