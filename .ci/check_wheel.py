@@ -30,6 +30,8 @@ assert [spec.name for _, _, spec in tc.named_specs(layer)] == ["weight", "bias"]
 layer(torch.ones(1, 2)).sum().backward()
 torch.optim.SGD(layer.parameters(), lr=10.0).step()
 assert all(p.min() == 0 for p in layer.parameters())
+tc.inspect(layer).html("page.html")
+assert "d3.treemap" in open("page.html", encoding="utf-8").read()
 """
 
 
