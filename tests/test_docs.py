@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import doctest
 import enum
@@ -10,6 +11,7 @@ import importlib
 import inspect
 import io
 import re
+import textwrap
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -248,3 +250,29 @@ def test_every_parameter_is_documented(name):
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL)
     listed = re.findall(r"^    \*{0,2}(\w+):", section[1], re.MULTILINE) if section else []
     assert listed == list(inspect.signature(value).parameters)
+
+
+def raises_itself(value):
+    """Return whether a function, or the making of a class, raises in its own lines."""
+    made = (ast.parse(textwrap.dedent(inspect.getsource(value)))).body[0]
+    if isinstance(made, ast.ClassDef):
+        made = [part for part in made.body if getattr(part, "name", "") in MAKING]
+    else:
+        made = made.body
+    ahead = list(made)
+    while ahead:
+        node = ahead.pop()
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            return True
+        if not isinstance(node, ast.FunctionDef) or node.name in MAKING:
+            ahead.extend(ast.iter_child_nodes(node))
+    return False
+
+
+MAKING = ("__init__", "__post_init__")
+
+
+@pytest.mark.parametrize("name", [name for name in CALLABLES if raises_itself(CALLABLES[name])])
+def test_what_raises_says_so(name):
+    """Every public callable that raises has a Raises section."""
+    assert re.search(r"^Raises:\n    \w+: ", inspect.getdoc(CALLABLES[name]), re.MULTILINE)

@@ -24,6 +24,9 @@ class Composed(Projection):
     Args:
         parts: Constraints, or functions of a tensor.
 
+    Raises:
+        VariableTypeError: There is no part, or one is not callable.
+
     Example:
         >>> import torch
         >>> import torchcreator as tc
