@@ -33,13 +33,12 @@ function drawDetails(box, row, columns, total, close) {
   const tags = columns.filter(({ id }) => id.startsWith("tag:") && (row.text[id] || row.old[id]));
   box.replaceChildren(
     element("h2", {}, element("span", { className: "name" }, visible(row.text.name)),
-      element("button", { type: "button", className: "close", "aria-label": "Close details", onclick: close }, "×")),
+      element("button",
+        { type: "button", className: "close", "aria-label": "Close details", onclick: close }, "×")),
     element("dl", {},
       ...facts.flatMap((column) => fact(row, column, column.title)),
       element("dt", {}, "Share"), element("dd", {}, `${percent(row.it.bytes, total)} of all bytes`)),
-    ...(tags.length
-      ? [element("h3", {}, "Tags"), element("dl", {}, ...tags.flatMap((tag) => fact(row, tag, tag.title.slice(4))))]
-      : []),
+    ...drawTags(row, tags),
     ...drawCreators(row.it.creators),
   );
 }
@@ -51,6 +50,12 @@ function fact(row, { id, plain }, title) {
   const value = old === undefined ? [visible(text) || "—"] : change(old, row.text[id]);
   const quiet = row.text[id] === plain && old === undefined;
   return [element("dt", {}, title), element("dd", { className: quiet ? "plain" : "" }, ...value)];
+}
+
+function drawTags(row, tags) {
+  if (!tags.length) return [];
+  const facts = tags.flatMap((tag) => fact(row, tag, visible(tag.id.slice("tag:".length))));
+  return [element("h3", {}, "Tags"), element("dl", {}, ...facts)];
 }
 
 /** What each creator changed, the innermost first, and where its scope was opened. */
@@ -68,14 +73,15 @@ function drawCreators(creators) {
 function drawTooltip(box, node, colour, total, [x, y]) {
   box.hidden = !node || x === undefined;
   if (box.hidden) return;
-  const { row, label, path } = node.data;
+  const { row, path } = node.data;
   const size = `${bytes(node.value)}, ${percent(node.value, total)}`;
-  const lines = row
-    ? [row.text.name, `${row.text.module_type} · ${row.text.shape} · ${row.text.dtype} · ${size}`]
-    : [path?.join(".") || label || "All modules in sight", `${plural(node.leaves().length, "variable")} · ${size}`];
+  const title = row?.text.name ?? (path.join(".") || "All modules");
+  const facts = row
+    ? [row.text.module_type, row.text.shape, row.text.dtype, size]
+    : [plural(node.leaves().length, "variable"), size];
   box.replaceChildren(
-    element("p", { className: "name" }, visible(lines[0])),
-    element("p", {}, visible(lines[1])),
+    element("p", { className: "name" }, visible(title)),
+    element("p", {}, visible(facts.join(" · "))),
     ...(row ? [element("p", {}, `${colour.title}: `, ...colour.shown(row))] : []),
   );
   const { width, height } = box.getBoundingClientRect();

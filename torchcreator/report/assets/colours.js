@@ -49,7 +49,7 @@ function wordOf(value, column) {
 }
 
 /**
- * Give every value of a column a colour, from all rows, so that filters do not repaint.
+ * Give every value of a column a colour, the largest first.
  *
  * Returns the entries of the legend, {values, word, fill}, and a function from row to entry.
  */

@@ -18,7 +18,8 @@ function drawHeader({ after, before }) {
   }
   find("#totals").replaceChildren(...facts.map(([title, write, read]) => {
     const [is, was] = [read(after.totals), before ? read(before.totals) : null];
-    const old = was === null || was === is ? null : element("span", { className: "was" }, `${write(was)} → `);
-    return element("div", {}, element("dt", {}, title), element("dd", {}, old, write(is)));
+    const old = was !== null && was !== is ? `${write(was)} → ` : "";
+    return element("div", {}, element("dt", {}, title),
+      element("dd", {}, element("span", { className: "was" }, old), write(is)));
   }));
 }

@@ -66,6 +66,12 @@ const table = new Table(find("#scroller"), {
 
 // What follows from the state
 
+/** Colours go by what is in the module in sight, so that filters do not repaint. */
+function colourOf() {
+  const { path, colour } = state;
+  return colourRows(rows.filter((row) => inside(row, path)), colour, path, palette);
+}
+
 /** Rows that match all but the choices of one column, for that column's own counts. */
 function matching(except) {
   const matches = matcher(state.query, columns);
@@ -75,7 +81,7 @@ function matching(except) {
 }
 
 function update() {
-  colours = colourRows(rows.filter((row) => inside(row, state.path)), state.colour, state.path, palette);
+  colours = colourOf();
   inSight = matching(null);
   treemap.show(inSight, state.path, colours, palette);
   showTable();
@@ -104,7 +110,8 @@ function showLegend() {
   const { colour } = state;
   const isChosen = (entry) =>
     entry.values.every((value) => state.chosen.get(colour.id)?.values.has(value));
-  drawLegend(find("#legend"), colours.entries, tally(matching(colour.id), colours.of), isChosen,
+  const tallies = tally(matching(colour.id), colours.of);
+  drawLegend(find("#legend"), colours.entries, tallies, isChosen,
     (entry) => choose(colour, entry, !isChosen(entry)));
 }
 
@@ -113,7 +120,8 @@ function showPath() {
   find("#path").replaceChildren(...steps.map((step, at) => element("li", {},
     at === steps.length - 1
       ? element("b", { "aria-current": "location" }, visible(step))
-      : element("button", { type: "button", onclick: () => open(state.path.slice(0, at)) }, visible(step)))));
+      : element("button",
+        { type: "button", onclick: () => open(state.path.slice(0, at)) }, visible(step)))));
 }
 
 function showChanges() {
@@ -202,8 +210,8 @@ function arrangeTable() {
     rows.some((row) => row.text[id] !== rows[0].text[id] || row.old[id] !== undefined);
   const same = rows.length ? columns.filter((it) => it.id !== "name" && !differs(it)) : [];
   const shown = columns.filter((column) => state.every || !same.includes(column));
-  const words = same.map((column) =>
-    element("span", {}, `${column.title} `, element("b", {}, visible(rows[0].text[column.id]) || "none")));
+  const words = same.map(({ id, title }) =>
+    element("span", {}, `${title} `, element("b", {}, visible(rows[0].text[id]) || "none")));
   find("#same").hidden = !same.length;
   find("#same").replaceChildren(
     ...(state.every ? [] : ["The same for all: ", ...words]),
@@ -233,7 +241,7 @@ function showTheme() {
 function repaint() {
   palette = readPalette();
   showTheme();
-  colours = colourRows(rows.filter((row) => inside(row, state.path)), state.colour, state.path, palette);
+  colours = colourOf();
   treemap.repaint(colours, palette);
   table.repaint(colours);
   showLegend();

@@ -43,9 +43,11 @@ class Treemap {
     box.addEventListener("pointermove", (event) => this.#point(event));
     box.addEventListener("pointerleave", () => this.#over(null));
     box.addEventListener("click", (event) => this.#press(event));
-    box.addEventListener("dblclick", (event) => this.#enter(event));
+    box.addEventListener("dblclick", () => this.#enter());
     box.addEventListener("keydown", (event) => this.#key(event));
-    box.addEventListener("focus", () => box.matches(":focus-visible") && this.#move(this.cursor ?? this.root));
+    box.addEventListener("focus", () => {
+      if (box.matches(":focus-visible")) this.#move(this.cursor ?? this.root);
+    });
     box.addEventListener("blur", () => this.#over(null));
     new ResizeObserver(() => this.root && this.#layout()).observe(box);
   }
@@ -57,8 +59,10 @@ class Treemap {
       .sort((one, other) => other.value - one.value);
     this.byRow = new Map(this.root.leaves().map((leaf) => [leaf.data.row, leaf]));
     this.byRow.delete(undefined);
-    find(".nothing", this.box).hidden = this.root.value > 0;
-    find(".nothing", this.box).textContent = rows.length ? "No bytes to show" : "No variable matches";
+    const nothing = find(".nothing", this.box);
+    nothing.hidden = this.root.value > 0;
+    nothing.textContent = rows.length ? "No bytes to show" : "No variable matches";
+    this.#describe(this.root);
     this.#layout();
   }
 
@@ -69,6 +73,7 @@ class Treemap {
 
   /** Outline the tile of a row: "over" or "chosen". */
   outline(kind, row) {
+    if (kind === "chosen") this.chosen = row;
     this.#place(kind, row ? this.byRow.get(row) : null);
   }
 
@@ -134,7 +139,8 @@ class Treemap {
     const sign = { added: "+ ", removed: "− ", changed: "~ " }[data.row.text.change] ?? "";
     pen.font = this.fonts.leaf;
     const two = height > 36 && width > 60;
-    this.#write(pen, sign + data.label, x0 + 5, two ? y0 + 12 : y0 + Math.min(height / 2, 12), width - 8, ink);
+    const middle = two ? 12 : Math.min(height / 2, 12);
+    this.#write(pen, sign + data.label, x0 + 5, y0 + middle, width - 8, ink);
     if (!two) return;
     pen.font = this.fonts.small;
     this.#write(pen, bytes(value), x0 + 5, y0 + 27, width - 8, ink);
@@ -168,15 +174,16 @@ class Treemap {
   }
 
   #press(event) {
+    if (event.detail > 1) return; // the second press of two, see #enter
     const node = this.#at(event);
-    if (!node) return;
-    if (node.data.row) this.events.select(node.data.row);
-    else this.events.open(node.data.path);
+    this.pressed = node;
+    if (node?.data.row) this.events.select(node.data.row);
+    else if (node) this.events.open(node.data.path);
   }
 
-  #enter(event) {
-    const node = this.#at(event);
-    const outer = node?.ancestors().at(-2);
+  /** Two presses on a tile open the outermost module around it; on a title, they are one. */
+  #enter() {
+    const outer = this.pressed?.data.row ? this.pressed.ancestors().at(-2) : null;
     if (outer?.children) this.events.open(outer.data.path);
   }
 
@@ -220,13 +227,19 @@ class Treemap {
   #move(node) {
     if (!(this.root?.value > 0)) return;
     this.cursor = node;
+    this.#describe(node);
+    const { left, top } = this.box.getBoundingClientRect();
+    this.#over(node, left + (node.x0 + node.x1) / 2, top + Math.min(node.y0 + 30, node.y1));
+  }
+
+  /** Tell a screen reader what the arrows are on. */
+  #describe(node) {
     const siblings = node.parent?.children ?? [node];
     const item = find("#cursor", this.box);
-    item.textContent = `${visible(node.data.label) || "all modules in sight"}, ${bytes(node.value)}`;
+    item.textContent = `${visible(node.data.label) || "all modules"}, ${bytes(node.value)}`;
     item.setAttribute("aria-level", node.depth + 1);
     item.setAttribute("aria-setsize", siblings.length);
     item.setAttribute("aria-posinset", siblings.indexOf(node) + 1);
-    const { left, top } = this.box.getBoundingClientRect();
-    this.#over(node, left + (node.x0 + node.x1) / 2, top + Math.min(node.y0 + 30, node.y1));
+    item.setAttribute("aria-selected", node.data.row !== undefined && node.data.row === this.chosen);
   }
 }
