@@ -62,6 +62,8 @@ PATHS = [
     "torch._C._has_storage",
     "torch._C._is_torch_function_mode_enabled",
     "torch._C._len_torch_dispatch_stack",
+    "torch._C._nn.flatten_dense_tensors",
+    "torch._C._nn.unflatten_dense_tensors",
     "torch._C._swap_tensor_impl",
     "torch._conj",
     "torch._foreach_clamp_max_",

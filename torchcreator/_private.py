@@ -121,9 +121,19 @@ def overlaps_with_ddp(optimizer: Any) -> bool:
     return bool(optimizer._overlap_with_ddp)
 
 
-def current_graph_task() -> int:
-    """Return the number of the backward that is running in this thread, -1 outside any."""
-    return int(torch._C._current_graph_task_id())
+current_graph_task = torch._C._current_graph_task_id
+"""Return the number of the backward that is running in this thread, -1 outside any."""
+
+
+def flattened(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """Return the elements of dense tensors of one dtype and device in one row."""
+    flat: torch.Tensor = torch._C._nn.flatten_dense_tensors(tensors)
+    return flat
+
+
+def unflattened(flat: torch.Tensor, like: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return views of a row, one for each tensor, of its shape."""
+    return list(torch._C._nn.unflatten_dense_tensors(flat, like))
 
 
 def at_end_of_backward(callback: Callable[[], None]) -> None:

@@ -28,7 +28,7 @@ class Arrival:
 
     Autograd holds that node weakly, and a hook dies with its node: whoever wants the hook keeps
     this. The node is also replaced by ``.to(dtype)`` and by ``swap_tensors``; then the hook is
-    silently gone, and `stale` tells.
+    silently gone: `ArrivalSet.renew` looks.
     """
 
     parameter: nn.Parameter
@@ -41,11 +41,6 @@ class Arrival:
         """Install ``hook``; ``torch.autograd.grad`` never runs it, a backward does once."""
         node: Any = get_gradient_edge(parameter).node
         return cls(parameter, hook, node, node.register_prehook(hook))
-
-    @property
-    def stale(self) -> bool:
-        """Whether autograd has given the parameter another node since."""
-        return get_gradient_edge(self.parameter).node is not self.node
 
     def renewed(self) -> Arrival:
         """Return the same on the parameter's present node."""
@@ -67,23 +62,13 @@ class ArrivalSet:
     def __init__(self, managed: list[Managed], world: World) -> None:
         self._came: set[int] = set()
         self._arrivals = {
-            id(m.parameter): Arrival.at(m.parameter, self._noted(id(m.parameter), hook))
+            id(m.parameter): Arrival.at(m.parameter, hook)
             for m in managed
-            if (hook := _factor(m, m.world(world))) is not None
+            if (hook := _factor(m, m.world(world), self._came)) is not None
         }
 
-    def __len__(self) -> int:
-        return len(self._arrivals)
-
-    def _noted(self, key: int, hook: Prehook) -> Prehook:
-        came = self._came
-
-        def noted(gradients: Gradients) -> tuple[torch.Tensor, ...] | None:
-            if gradients[0] is not None:
-                came.add(key)
-            return hook(gradients)
-
-        return noted
+    def __contains__(self, m: Managed) -> bool:
+        return id(m.parameter) in self._arrivals
 
     def confirm(self, key: int, name: str) -> None:
         """Make sure that the gradient just accumulated has had its factor.
@@ -92,8 +77,6 @@ class ArrivalSet:
             DistributedError: It has not: autograd has another node for the parameter by now. The
                 next backward will be right.
         """
-        if key not in self._arrivals:
-            return
         if key in self._came:
             self._came.remove(key)
             return
@@ -107,8 +90,9 @@ class ArrivalSet:
 
     def renew(self) -> None:
         """Put back what was lost since: ``.to(dtype)`` gives a parameter another node."""
-        for key, arrival in self._arrivals.items():
-            if arrival.stale:
+        nodes = _nodes([arrival.parameter for arrival in self._arrivals.values()])
+        for (key, arrival), node in zip(list(self._arrivals.items()), nodes, strict=True):
+            if arrival.node is not node:
                 self._arrivals[key] = arrival.renewed()
 
     def remove(self) -> None:
@@ -118,22 +102,42 @@ class ArrivalSet:
         self._arrivals.clear()
 
 
-def _factor(m: Managed, world: World) -> Prehook | None:
-    """Return what one backward's gradient is multiplied with, or None for one."""
+class _Nodes(torch.autograd.Function):
+    """Takes any tensors, does nothing, and has all their nodes behind it."""
+
+    @staticmethod
+    def forward(ctx: object, *parameters: torch.Tensor) -> torch.Tensor:
+        return torch.empty(0)
+
+
+@torch.enable_grad()
+def _nodes(parameters: list[nn.Parameter]) -> list[object]:
+    """Return each parameter's AccumulateGrad node, which `get_gradient_edge` gives one by one."""
+    if not parameters:
+        return []
+    behind = _Nodes.apply(*parameters).grad_fn.next_functions  # type: ignore[no-untyped-call]
+    return [node for node, _ in behind]
+
+
+def _factor(m: Managed, world: World, came: set[int]) -> Prehook | None:
+    """Return what multiplies one backward's gradient and notes that it came, or None for one."""
     if world.size == 1 or m.aggregation not in (SUM, FIRST):
         return None
-    if m.aggregation is FIRST and world.rank != 0:
-        return _nothing
-    size = world.size
+    size, key = world.size, id(m.parameter)
 
     def times_size(gradients: Gradients) -> tuple[torch.Tensor, ...] | None:
         gradient = gradients[0]
-        return None if gradient is None else (gradient * size,)
+        if gradient is None:
+            return None
+        came.add(key)
+        return (gradient * size,)
 
-    return times_size
+    def nothing(gradients: Gradients) -> tuple[torch.Tensor, ...] | None:
+        gradient = gradients[0]
+        if gradient is None:
+            return None
+        came.add(key)
+        # Zeros, not a product with zero: a NaN stays on the rank that made it.
+        return (torch.zeros_like(gradient),)
 
-
-def _nothing(gradients: Gradients) -> tuple[torch.Tensor, ...] | None:
-    # Zeros, not a product with zero: a NaN stays on the rank that made it.
-    gradient = gradients[0]
-    return None if gradient is None else (torch.zeros_like(gradient),)
+    return nothing if m.aggregation is FIRST and world.rank != 0 else times_size

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -74,18 +74,15 @@ class Reducer:
         self._buckets = _buckets(managed, world)
         self._wire = wire
         self._arrivals = arrivals
-        self._place = {
-            id(m.parameter): i for i, bucket in enumerate(self._buckets) for m in bucket.members
-        }
-        self._names = {id(m.parameter): m.name for m in managed}
         self._unsent: set[int] = set()  # brought by a backward that was not to synchronise
         self._synchronises = True
         # The engine holds each backward's finish(), and that holds its state; when the engine
         # drops a backward half-way, the state goes too.
         self._running: weakref.WeakValueDictionary[int, _Backward] = weakref.WeakValueDictionary()
+        self._latest: tuple[int, Callable[[], _Backward | None]] = (-1, lambda: None)
         self._hooks = [
-            m.parameter.register_post_accumulate_grad_hook(self._on_gradient)
-            for bucket in self._buckets
+            m.parameter.register_post_accumulate_grad_hook(self._hook(m, number))
+            for number, bucket in enumerate(self._buckets)
             for m in bucket.members
         ]
 
@@ -103,20 +100,32 @@ class Reducer:
         for hook in self._hooks:
             hook.remove()
 
-    def _on_gradient(self, parameter: torch.Tensor) -> None:
-        key = id(parameter)
-        self._arrivals.confirm(key, self._names[key])
-        if not self._synchronises:
-            self._unsent.add(key)
-            return
-        backward = self._backward()
-        backward.arrived.add(key)
-        backward.waiting[self._place[key]] -= 1
-        while (number := len(backward.transfers)) < len(self._buckets):
-            # In order of their numbers, on all ranks, whichever is complete first.
-            if backward.waiting[number]:
-                break
-            self._send(backward, self._buckets[number])
+    def _hook(self, m: Managed, number: int) -> Callable[[torch.Tensor], None]:
+        """Return what runs when a parameter of one bucket has its gradient."""
+        # With 600 small parameters, what this does for each is most of what a step costs.
+        key, name, arrivals, has_factor = (
+            id(m.parameter),
+            m.name,
+            self._arrivals,
+            m in self._arrivals,
+        )
+
+        def on_gradient(parameter: torch.Tensor) -> None:
+            if has_factor:
+                arrivals.confirm(key, name)
+            if not self._synchronises:
+                self._unsent.add(key)
+                return
+            task, latest = self._latest
+            backward = latest() if task == _private.current_graph_task() else None
+            if backward is None:
+                backward = self._backward()
+            backward.arrived.add(key)
+            backward.waiting[number] -= 1
+            if not backward.waiting[number]:
+                self._send_complete(backward)
+
+        return on_gradient
 
     def _backward(self) -> _Backward:
         """Return the state of the backward that is running, a nested one's included."""
@@ -126,19 +135,28 @@ class Reducer:
             backward = _Backward(waiting=[len(bucket.members) for bucket in self._buckets])
             self._running[task] = backward
             _private.at_end_of_backward(partial(self._finish, backward))
+        self._latest = (task, weakref.ref(backward))
         return backward
+
+    def _send_complete(self, backward: _Backward) -> None:
+        """Send complete buckets in the order of their numbers, which is the same on all ranks."""
+        for number in range(len(backward.transfers), len(self._buckets)):
+            if backward.waiting[number]:
+                break
+            self._send(backward, self._buckets[number])
 
     @torch.no_grad()
     def _send(self, backward: _Backward, bucket: Bucket) -> None:
         """Start the sum of one bucket, divided beforehand."""
         brought = backward.arrived | self._unsent
+        gradients = [m.parameter.grad for m in bucket.members]
         present = [
-            m.parameter.grad is not None and id(m.parameter) in brought for m in bucket.members
+            gradient is not None and id(m.parameter) in brought
+            for m, gradient in zip(bucket.members, gradients, strict=True)
         ]
-        # Without a gradient, zeros; with one from earlier backwards, that one: its mean is itself.
-        parts = [_dense(m).reshape(-1) for m in bucket.members]
+        parts = [_dense(m, g) for m, g in zip(bucket.members, gradients, strict=True)]
         counts = torch.tensor(present, dtype=parts[0].dtype).to(parts[0].device)
-        flat = torch.cat([*parts, counts])
+        flat = _private.flattened([*parts, counts])
         flat.mul_(1.0 / bucket.world.size)
         if narrower(self._wire, flat.dtype):
             flat = flat.to(self._wire)
@@ -181,9 +199,11 @@ def _buckets(managed: list[Managed], world: World) -> list[Bucket]:
     return buckets
 
 
-def _dense(m: Managed) -> torch.Tensor:
-    """Return a parameter's gradient, or zeros where it has none."""
-    gradient = m.parameter.grad
+def _dense(m: Managed, gradient: torch.Tensor | None) -> torch.Tensor:
+    """Return a parameter's gradient, or zeros where it has none.
+
+    A gradient from earlier backwards travels too: it is reduced already, so its mean is itself.
+    """
     if gradient is None:
         return torch.zeros_like(m.parameter)
     if gradient.layout is not torch.strided:
@@ -192,23 +212,22 @@ def _dense(m: Managed) -> torch.Tensor:
             "aggregate_gradients() flattens the gradients of a plain module into buckets.",
             "Build the embedding with sparse=False, or wrap the model with data_parallel().",
         )
-    return gradient.detach()
+    return gradient
 
 
 def _receive(transfer: _Transfer) -> None:
     """Copy the reduced gradients of one bucket to where they belong."""
-    members = transfer.bucket.members
-    sizes = [m.parameter.numel() for m in members]
-    *pieces, counts = transfer.flat.split([*sizes, len(members)])
-    # The counts are only read where something was missing: on CUDA that waits for the device.
-    used = (counts != 0).tolist() if transfer.missing else [True] * len(members)
-    gradients, means = [], []
-    for m, piece, anywhere in zip(members, pieces, used, strict=True):
-        if not anywhere:
-            continue  # no rank has a gradient: what was None stays None
-        if m.parameter.grad is None:
-            m.parameter.grad = torch.empty_like(m.parameter)
-        gradients.append(m.parameter.grad)
-        means.append(piece.view(m.parameter.shape))
+    parameters: list[torch.Tensor] = [m.parameter for m in transfer.bucket.members]
+    counts = transfer.flat[-len(parameters) :]
+    means = _private.unflattened(transfer.flat, parameters)
+    if transfer.missing:
+        # Read only here: on CUDA that waits for the device.
+        used = [i for i, count in enumerate(counts.tolist()) if count]
+        parameters, means = [parameters[i] for i in used], [means[i] for i in used]
+        for parameter in parameters:
+            # Where no rank has a gradient, what was None stays None.
+            if parameter.grad is None:
+                parameter.grad = torch.empty_like(parameter)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if gradients:
-        torch._foreach_copy_(gradients, means)
+        _private.foreach_copy_(gradients, tuple(means))
