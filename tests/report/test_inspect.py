@@ -1,4 +1,4 @@
-"""`inspect` tells what a model's variables are, and leaves the model and the machine as they were."""
+"""`inspect` tells what a model's variables are, and leaves model and machine as they were."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def test_variables_that_creators_make_on_the_side_do_not_mix():
 
 
 def test_copies_of_a_prototype_have_its_decisions():
-    """torch's encoder copies a layer; the copies were decided about with it."""
+    """An encoder of torch copies a layer; the copies were decided about with it."""
     layer = nn.TransformerEncoderLayer
     inventory = tc.inspect(
         inside(

@@ -32,7 +32,7 @@ function drawDetails(box, row, columns, total, close) {
   const facts = columns.filter(({ id }) => id !== "name" && !id.startsWith("tag:"));
   const tags = columns.filter(({ id }) => id.startsWith("tag:") && (row.text[id] || row.old[id]));
   box.replaceChildren(
-    element("h2", {}, element("span", { className: "name" }, visible(row.text.name)),
+    element("h2", {}, element("span", { className: "name" }, ...breakable(row.text.name)),
       element("button",
         { type: "button", className: "close", "aria-label": "Close details", onclick: close }, "×")),
     element("dl", {},

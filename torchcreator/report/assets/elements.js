@@ -18,6 +18,10 @@ const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u206
 const visible = (text) =>
   text.replace(UNSEEN, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
+/** A dotted name that breaks at its dots, if it has to. */
+const breakable = (text) =>
+  visible(text).split(/(?<=\.)/).flatMap((part) => [part, element("wbr")]).slice(0, -1);
+
 const grouped = new Intl.NumberFormat("en");
 const count = (number) => grouped.format(number);
 const plural = (number, word) => `${count(number)} ${word}${number === 1 ? "" : "s"}`;

@@ -2,7 +2,7 @@
 
 function drawHeader({ after, before }) {
   document.title = `${visible(after.model)} · torchcreator inspect`;
-  find("#model").textContent = visible(after.model);
+  find("#model").replaceChildren(...breakable(after.model));
   const made = visible(`torchcreator ${after.torchcreator}, torch ${after.torch}`);
   const other = before && before.model !== after.model;
   const apart = other ? `, compared with ${visible(before.model)}` : ", before and after";
