@@ -38,7 +38,7 @@ def tables():
     gc.collect()
     return {
         "declarations": len(_table._live),
-        "process names": len(_root.process_names._next),
+        "process names": len(_root.process_names._numbers),
         "registration hooks": len(torch_module._global_parameter_registration_hooks),
         "optimizer hooks": len(_global_optimizer_post_hooks),
         "modes": len(_get_current_dispatch_mode_stack()),
@@ -159,7 +159,7 @@ def test_variables_of_one_open_scope_cost_one_name():
         for _ in range(10_000):
             tc.variable(1.0, name="w")
         names = current.get().root.names
-        assert len(names._next) == 1
+        assert len(names._numbers) == 1
         assert names.unique("w") == "w_10000"
         layer = nn.Linear(2, 2)
         kept = weakref.ref(layer)

@@ -78,7 +78,7 @@ def test_the_table_grows_with_the_names_asked_for_only():
     for _ in range(10_000):
         names.unique("w")
     assert names.unique("w") == "w_10000"
-    assert len(names._next) == 1
+    assert len(names._numbers) == 1
 
 
 def test_threads_are_never_given_the_same_name():

@@ -15,9 +15,9 @@ from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean, shown
 from torchcreator._form import checked_device, checked_form
 from torchcreator._root import unique_name
-from torchcreator._spec import Declaration
+from torchcreator._spec import Declaration, announce_constraint
 from torchcreator._table import attach
-from torchcreator._target import Target, target_of
+from torchcreator._target import Target, target, target_of
 from torchcreator._types import Constraint, Device, InitialValue, Shape, VariableKwargs
 from torchcreator._uninitialized import uninitialized
 from torchcreator._values import tensor_of
@@ -125,61 +125,60 @@ def make(
     label = _label(name, module)
     if not (shape is None and dtype is None and device is None):
         shape, dtype, device = checked_form(shape, dtype, device, label)
-    if not (constraint is None and caching_device is None and process_group is None):
+    if not (
+        validate_shape is True
+        and constraint is None
+        and caching_device is None
+        and process_group is None
+        and tags is None
+    ):
+        _check_choice(validate_shape, label)
         constraint = get_constraint(constraint, label)
         caching_device = checked_device(caching_device, label, "caching_device")
         _check_group(process_group, label)
-    if validate_shape is not True and validate_shape is not False:
-        raise _no_choice(validate_shape, label)
-    waiting = target_of(module)
+        tags = _own_tags(tags, label)
+    waiting = target.get() and target_of(module)
     data = None
     if initial_value is not None:
         data = tensor_of(initial_value, label, shape, dtype, device)
     elif waiting is None and (validate_shape or shape is not None):
         raise _no_value(label)
-    kind = data.dtype if data is not None else _unset_dtype(dtype, waiting)
-    trainable = _trainable(trainable, synchronization, kind, label)
-    if constraint is not None:
-        _check_constraint(constraint, data, waiting, kind, label)
-    _check_policy(aggregation, kind, label)
-    tags = {} if tags is None else _own_tags(tags, label)
-    parameter = (
-        nn.Parameter(data, trainable)
-        if waiting is None and data is not None
-        else _placed(waiting, data, shape, kind, device, trainable)
+    kind = dtype or (data.dtype if data is not None else _unset_dtype(waiting))
+    trainable = (
+        synchronization is not _ON_READ and (kind.is_floating_point or kind.is_complex)
+        if trainable is None
+        else _checked_trainable(trainable, kind, label)
     )
+    if constraint is not None or aggregation is _MEAN:
+        _check_policies(constraint, aggregation, data, waiting, kind, label)
+    if waiting is None:
+        parameter = (
+            uninitialized(trainable, device, kind)
+            if data is None
+            else nn.Parameter(data, trainable)
+        )
+    else:
+        parameter = waiting.fill(data, shape=shape, dtype=dtype, device=device, trainable=trainable)
     declaration = Declaration(
-        unique_name(name or "Variable") if module is None else name or "Variable",
-        None if data is None and is_lazy(parameter) else parameter.shape,
-        kind,
-        trainable,
-        constraint,
-        synchronization,
-        aggregation,
-        caching_device,
-        process_group,
-        tags,
-        validate_shape,
+        (
+            unique_name(name or "Variable") if module is None else name or "Variable",
+            _unset_shape(parameter, shape) if data is None else data.shape,
+            kind,
+            trainable,
+            constraint,
+            synchronization,
+            aggregation,
+            caching_device,
+            process_group,
+            {} if tags is None else tags,
+            validate_shape,
+        )
     )
     if waiting is None:
         attach(parameter, declaration)
     else:
         waiting.made, waiting.declaration = parameter, declaration
     return parameter
-
-
-def _placed(
-    waiting: Target | None,
-    data: torch.Tensor | None,
-    shape: torch.Size | None,
-    dtype: torch.dtype,
-    device: torch.device | None,
-    trainable: bool,
-) -> nn.Parameter:
-    """Return the parameter where it is not simply a new one around ``data``."""
-    if waiting is None:
-        return uninitialized(trainable, device, dtype)
-    return waiting.fill(data, shape=shape, dtype=dtype, device=device, trainable=trainable)
 
 
 def _label(name: Any, module: nn.Module | None) -> str:
@@ -202,10 +201,16 @@ def _label(name: Any, module: nn.Module | None) -> str:
     return f"{type(module).__name__}.{label}"
 
 
-def _unset_dtype(dtype: torch.dtype | None, waiting: Target | None) -> torch.dtype:
-    """Return the dtype of a variable that has no value yet."""
-    own = torch.get_default_dtype() if waiting is None else waiting.parameter.dtype
-    return dtype or own
+def _unset_dtype(waiting: Target | None) -> torch.dtype:
+    """Return the dtype of a variable that has no value yet, where none was asked for."""
+    return torch.get_default_dtype() if waiting is None else waiting.parameter.dtype
+
+
+def _unset_shape(parameter: nn.Parameter, asked: torch.Size | None) -> torch.Size | None:
+    """Return the shape of a variable that has no value yet; None if it is lazy."""
+    if asked is not None and type(parameter) is nn.Parameter:
+        return asked  # nearly always, and cheaper than asking the parameter
+    return None if is_lazy(parameter) else parameter.shape
 
 
 def _check_group(group: Any, label: str) -> None:
@@ -218,20 +223,20 @@ def _check_group(group: Any, label: str) -> None:
     )
 
 
-def _check_constraint(
-    constraint: Constraint,
+def _check_policies(
+    constraint: Constraint | None,
+    aggregation: VariableAggregation,
     data: torch.Tensor | None,
     waiting: Target | None,
     dtype: torch.dtype,
     label: str,
 ) -> None:
-    """Refuse a ready-made constraint that is not defined for this shape or dtype."""
-    known = data if data is not None or waiting is None else waiting.parameter
-    if known is not None and not is_lazy(known):  # of the others, the first step will tell
-        check(constraint, torch.empty(known.shape, dtype=dtype, device="meta"), label)
-
-
-def _check_policy(aggregation: VariableAggregation, dtype: torch.dtype, label: str) -> None:
+    """Refuse what is not defined for this shape or dtype; announce the constraint that is."""
+    if constraint is not None:
+        known = data if data is not None or waiting is None else waiting.parameter
+        if known is not None and not is_lazy(known):  # of the others, the first step will tell
+            check(constraint, torch.empty(known.shape, dtype=dtype, device="meta"), label)
+        announce_constraint()
     if aggregation is _MEAN and not dtype.is_floating_point:
         raise VariableValueError(
             f"Variable {label!r} has aggregation MEAN and dtype {dtype}.",
@@ -240,8 +245,10 @@ def _check_policy(aggregation: VariableAggregation, dtype: torch.dtype, label: s
         )
 
 
-def _own_tags(tags: Any, label: str) -> dict[str, Any]:
+def _own_tags(tags: Any, label: str) -> dict[str, Any] | None:
     """Return a copy of the tags: what the caller does to his later is his."""
+    if tags is None:
+        return None
     try:
         if isinstance(tags, Mapping):
             return dict(tags)
@@ -254,8 +261,10 @@ def _own_tags(tags: Any, label: str) -> dict[str, Any]:
     )
 
 
-def _no_choice(validate_shape: Any, label: str) -> VariableTypeError:
-    return VariableTypeError(
+def _check_choice(validate_shape: Any, label: str) -> None:
+    if validate_shape is True or validate_shape is False:
+        return
+    raise VariableTypeError(
         f"The validate_shape of variable {label!r} is {shown(validate_shape)}.",
         "The shape either has to be known, or need not be.",
         "Pass True, or False to allow an unknown shape.",
@@ -272,20 +281,15 @@ def _no_value(label: str) -> VariableValueError:
     )
 
 
-def _trainable(
-    trainable: Any, synchronization: VariableSynchronization, dtype: torch.dtype, label: str
-) -> bool:
-    """Return whether it gets gradients: by default where it can, and all ranks share it."""
-    possible = dtype.is_floating_point or dtype.is_complex
-    if trainable is None:
-        return possible and synchronization is not _ON_READ
+def _checked_trainable(trainable: Any, dtype: torch.dtype, label: str) -> bool:
+    """Return what was asked for, if it is possible."""
     if not isinstance(trainable, bool):
         raise VariableTypeError(
             f"The trainable of variable {label!r} is {shown(trainable)}.",
             "It becomes requires_grad, which is True or False.",
             "Pass True, False, or None for the default.",
         )
-    if trainable and not possible:
+    if trainable and not (dtype.is_floating_point or dtype.is_complex):
         raise VariableTypeError(
             f"Variable {label!r} is trainable with dtype {dtype}.",
             "Only floating and complex tensors have gradients.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
@@ -19,7 +18,9 @@ def checked_form(
         shape = checked_shape(shape, name)
     if dtype.__class__ is not torch.dtype:
         dtype = checked_dtype(dtype, name)
-    return shape, dtype, checked_device(device, name)
+    if device.__class__ is not torch.device or device not in _used:
+        device = checked_device(device, name)
+    return shape, dtype, device
 
 
 _NO_SHAPES = (str, bytes, bytearray, memoryview, Set, Mapping, Iterator)
@@ -81,9 +82,14 @@ def checked_device(device: Any, name: str, keyword: str = "device") -> torch.dev
         ) from error
 
 
-@functools.cache  # a device that could be used once need not be tried for each variable
+_used: set[torch.device] = set()
+"""A device that could be used once need not be tried for each variable."""
+
+
 def _usable(device: Any) -> torch.device:
     checked = torch.device(device)
-    if checked.type not in ("cpu", "meta"):
-        torch.empty(0, device=checked)
+    if checked not in _used:
+        if checked.type not in ("cpu", "meta"):
+            torch.empty(0, device=checked)
+        _used.add(checked)
     return checked

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import weakref
 from typing import TYPE_CHECKING
 
@@ -14,22 +13,6 @@ from torchcreator._table import SpecTable, copy_listeners
 
 if TYPE_CHECKING:
     from torchcreator._root import Owners
-
-_SETATTR = nn.Module.__setattr__.__code__
-
-
-def references(parameter: nn.Parameter, frames: int) -> tuple[bool, int]:
-    """Return how a parameter came to be registered, and how often it is referred to.
-
-    Args:
-        parameter: The parameter being registered.
-        frames: How many frames up ``register_parameter`` was called.
-
-    Returns:
-        Whether that was by ``module.name = parameter``, and the reference count here. Whoever
-        made the parameter in the same expression gives the smallest count there is.
-    """
-    return sys._getframe(frames).f_code is _SETATTR, sys.getrefcount(parameter)
 
 
 def held(root: Root, parameter: nn.Parameter) -> bool:

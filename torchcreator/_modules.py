@@ -24,6 +24,7 @@ from torchcreator._table import OWN, declaration_of, declare, is_declared
 from torchcreator._target import target as _target
 from torchcreator._uninitialized import uninitialized
 
+_SETATTR = nn.Module.__setattr__.__code__
 _LOADING = nn.Module._load_from_state_dict.__code__
 _REFORMING = (
     "torch.nn.utils.",
@@ -41,12 +42,15 @@ _NEVER = (ParametrizationList, GraphModule)
 class _StockTarget:
     """A parameter that a stock module has just registered and will initialise itself."""
 
-    __slots__ = ("declaration", "made", "module", "name", "parameter", "valued")
+    __slots__ = ("declaration", "form", "made", "module", "name", "parameter", "valued")
 
     def __init__(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         self.module: nn.Module | None = module
         self.name = name
         self.parameter = parameter
+        plain = type(parameter) is nn.Parameter or not is_lazy(parameter)
+        # As creators receive them: where the same objects come back, nobody asked for others.
+        self.form = parameter.shape if plain else None, parameter.dtype, parameter.device
         self.made: nn.Parameter | None = None
         self.declaration: Declaration | None = None
         self.valued = False
@@ -62,14 +66,15 @@ class _StockTarget:
     ) -> nn.Parameter:
         """Return the module's own parameter, with ``data`` in it if there is some."""
         parameter = self.parameter
-        lazy: bool = is_lazy(parameter)
-        if lazy:
+        own_shape, own_dtype, own_device = self.form
+        if own_shape is None:
             return self._lazy(data, dtype, device, trainable)
         asked = shape if data is None else data.shape
-        if asked is not None and asked != parameter.shape:
+        if asked is not own_shape and asked is not None and asked != own_shape:
             raise self._other_shape(asked)
         self.valued = data is not None
-        if data is None and not _moves(parameter, dtype, device):
+        same = dtype is own_dtype and device is own_device
+        if data is None and (same or not _moves(parameter, dtype, device)):
             if parameter.requires_grad is not trainable:
                 parameter.requires_grad_(trainable)
             return parameter
@@ -147,11 +152,12 @@ def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Pa
         return None
     if link is None or link.module_chain is None or isinstance(module, _NEVER):
         return None
-    by_setattr, count = _held.references(parameter, 3)
-    if _in_another_form() or (is_sharded(parameter) and is_declared(module, name)):
+    registrar = sys._getframe(2)
+    floor, count = _floor[registrar.f_code is _SETATTR], sys.getrefcount(parameter)
+    if _in_another_form(registrar) or (is_declared(module, name) and is_sharded(parameter)):
         _held.note(link.root, module, name, parameter)
         return None
-    if count > _floor[by_setattr] and _held.held(link.root, parameter):
+    if count > floor and _held.held(link.root, parameter):
         declaration = declaration_of(parameter)
         if declaration is not None:
             declare(module, name, declaration)
@@ -159,9 +165,12 @@ def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Pa
     return _create(link, module, name, parameter)
 
 
-def _in_another_form() -> bool:
-    """Return whether torch registers, in another form, what the module holds already."""
-    frame: FrameType | None = sys._getframe(2)
+def _in_another_form(frame: FrameType | None) -> bool:
+    """Return whether torch registers, in another form, what the module holds already.
+
+    Args:
+        frame: What called ``register_parameter``.
+    """
     while frame is not None and frame.f_code.co_name in ("register_parameter", "__setattr__"):
         frame = frame.f_back
     if frame is None:
@@ -185,28 +194,28 @@ def _create(link: Link, module: nn.Module, name: str, parameter: nn.Parameter) -
         declare(module, name, declaration)
     if (target.valued if adopted else made is not parameter) and not is_lazy(made):
         _sticky.pin(link.root, module, name, made)
-    _held.note(link.root, module, name, made)
+    if link.root.owners is not None:
+        _held.note(link.root, module, name, made)
     return made
 
 
 def _through(link: Link, target: _StockTarget) -> Any:
-    parameter = target.parameter
-    lazy = is_lazy(parameter)
     assert link.module_chain is not None  # _on_register asked
+    shape, dtype, device = target.form
     token = _target.set(target)
     try:
         return link.module_chain(
             initial_value=None,
-            trainable=None if parameter.requires_grad else False,
-            validate_shape=not lazy,
+            trainable=None if target.parameter.requires_grad else False,
+            validate_shape=shape is not None,
             caching_device=None,
             name=target.name,
-            dtype=parameter.dtype,
+            dtype=dtype,
             constraint=None,
             synchronization=VariableSynchronization.AUTO,
             aggregation=VariableAggregation.NONE,
-            shape=None if lazy else parameter.shape,
-            device=parameter.device,
+            shape=shape,
+            device=device,
             process_group=None,
             tags=None,
             module=target.module,
@@ -232,8 +241,8 @@ _floor: dict[bool, int] = {}
 
 def _calibrate(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
     if isinstance(module, _Probe):
-        by_setattr, count = _held.references(parameter, 3)
-        _floor[by_setattr] = count
+        by_setattr = sys._getframe(2).f_code is _SETATTR
+        _floor[by_setattr] = sys.getrefcount(parameter)
 
 
 def install() -> None:

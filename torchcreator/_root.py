@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
+from collections.abc import Iterator
 from contextvars import ContextVar
+from operator import length_hint
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torchcreator import _modes
+from torchcreator._private import dispatch_stack_depth
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,41 +22,47 @@ if TYPE_CHECKING:
     Owners: TypeAlias = dict[int, tuple[weakref.ref[nn.Module | SpecTable], str]]
 
 _counting = Lock()
+_LAST = sys.maxsize
 
 
 class Names:
     """Gives each variable a name of its own: "w", "w_1", "w_2", ….
 
-    One counter per name that was asked for, not one entry per name that was given.
+    One counter per name that was asked for, not one entry per name that was given. Asked again for
+    a name, it takes no lock: the next number comes in one step of the interpreter.
     """
 
-    __slots__ = ("_next",)
+    __slots__ = ("_numbers",)
 
     def __init__(self) -> None:
-        self._next: dict[str, int] = {}
+        self._numbers: dict[str, Iterator[int]] = {}
 
     def unique(self, name: str) -> str:
         """Return ``name``, or ``name_N`` with the first free ``N`` if it was given before."""
-        with _counting:
-            number = self._next.get(name)
-            if number is None and not self._given(name):
-                self._next[name] = 1
-                return name
-            number = number or 1
-            while (counted := f"{name}_{number}") in self._next:
-                number += 1
-            self._next[name] = number + 1
-            return counted
+        numbers = self._numbers.get(name)
+        if numbers is None:
+            with _counting:
+                numbers = self._numbers.get(name)
+                if numbers is None:
+                    # Known before anything else is asked: a thread that takes the number which
+                    # makes this name looks here next, or else is seen to have taken it.
+                    numbers = self._numbers[name] = iter(range(1, _LAST))
+                    if not self._given(name):
+                        return name
+        while (counted := f"{name}_{next(numbers)}") in self._numbers:
+            pass
+        return counted
 
     def forget(self) -> None:
         """Begin anew, as if no name had been given."""
         with _counting:
-            self._next.clear()
+            self._numbers.clear()
 
     def _given(self, name: str) -> bool:
         """Return whether ``name`` was made here, as a counted form of another name."""
         base, _, suffix = name.rpartition("_")
-        following = str(self._next.get(base, 0))
+        numbers = self._numbers.get(base)
+        following = str(0 if numbers is None else _LAST - length_hint(numbers))
         # As text: int() reads other scripts' digits too, and refuses thousands of them.
         counted = suffix.isascii() and suffix.isdigit() and suffix[0] != "0"
         return counted and (len(suffix), suffix) < (len(following), following)
@@ -75,7 +85,7 @@ class Root:
 
     def __init__(self, names: Names | None = None) -> None:
         self.names = names  # most scopes name nothing
-        self.depth = _modes.depth()
+        self.depth = dispatch_stack_depth() and _modes.depth()  # nearly always none is active
         self.thread: int | None = get_ident()
         self.owners: Owners | None = None
         self.sticky: _modes.OwnMode | None = None

@@ -51,10 +51,8 @@ def relinked(link: Link | None, outward: Link | None = None) -> Link | None:
     return _linked(link.scope, relinked(link.outward, outward), link.root)
 
 
-def _root(outward: Link | None) -> Root:
+def _root(outward: Link) -> Root:
     """Return the root of a scope that opens now inside ``outward``."""
-    if outward is None:
-        return Root()
     if outward.root.thread == get_ident():
         return outward.root
     # Inherited from another thread, or by a task that outlived the scope: all but the names is new.
@@ -142,7 +140,7 @@ class creator_scope:
                 "Make a new one: creator_scope(creator).",
             )
         outward = current.get()
-        current.set(_linked(self, outward, _root(outward)))
+        current.set(_linked(self, outward, Root() if outward is None else _root(outward)))
         self.opened = True
         if _watch.watcher is not None:
             _watch.watcher.opened(self)

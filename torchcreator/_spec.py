@@ -84,44 +84,41 @@ class VariableSpec:
         return self.process_group
 
 
-class Declaration:
+class Declaration(tuple[Any, ...]):
     """The fields of a spec, until somebody asks for the spec itself.
 
-    The dataclass costs more to make than a parameter; a tuple costs next to nothing.
+    The dataclass costs more to make than a parameter; a tuple costs next to nothing. Whoever
+    declares a constraint calls `announce_constraint`.
     """
 
-    __slots__ = ("fields",)
-
-    def __init__(self, *values: Any) -> None:
-        self.fields = values
-        if values[4] is not None:
-            _announce_constraint()
+    __slots__ = ()
 
     @property
     def spec(self) -> VariableSpec:
         """The spec that these fields make."""
-        return VariableSpec(*self.fields)
+        return VariableSpec(*self)
 
     def inherited(self) -> Declaration:
         """Return the declaration of a part that this variable was split into.
 
         Policies and tags hold for the parts of a normalised weight; its constraint does not.
         """
-        name, shape, dtype, trainable, _, *policies = self.fields
-        return Declaration(name, shape, dtype, trainable, None, *policies)
+        name, shape, dtype, trainable, _, *policies = self
+        return Declaration((name, shape, dtype, trainable, None, *policies))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Declaration:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore_declaration, _portable(self.fields)
+        return _restore_declaration, _portable(tuple(self))
 
 
 _constraint_count = 0
 _constraint_listeners: list[Callable[[], None]] = []
 
 
-def _announce_constraint() -> None:
+def announce_constraint() -> None:
+    """Tell whoever waits for it that a constrained variable is declared."""
     global _constraint_count
     _constraint_count += 1
     while _constraint_listeners:
@@ -137,7 +134,7 @@ def on_first_constraint(listener: Callable[[], None]) -> None:
     """Call ``listener`` once, when the first constrained variable exists (now, if one does)."""
     _constraint_listeners.append(listener)
     if _constraint_count:
-        _announce_constraint()
+        announce_constraint()
 
 
 def _portable(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -154,7 +151,8 @@ def _restore_declaration(*values: Any) -> Declaration:
         # A process that only loads a model has imported nothing else of us, and its optimizer
         # must find the constraint all the same.
         importlib.import_module("torchcreator._api")
-    return Declaration(*values)
+        announce_constraint()
+    return Declaration(values)
 
 
 def _restore_spec(*values: Any) -> VariableSpec:

@@ -102,22 +102,23 @@ def attach(parameter: torch.Tensor, declaration: Declaration) -> None:
     attributes["__deepcopy__"] = None
 
 
-def table_of(module: nn.Module) -> SpecTable:
-    """Return a module's table, made if it has none."""
+def table_of(module: nn.Module) -> SpecTable | None:
+    """Return a module's table, made if it has none.
+
+    A scripted module has none: its parameters live in C++, where no table can see them.
+    """
     attributes = module.__dict__
     table: SpecTable | None = attributes.get(TABLE)
-    if table is None:
+    if table is None and not isinstance(module, torch.jit.ScriptModule):
         table = attributes[TABLE] = SpecTable(module._parameters, module._modules, {})
     return table
 
 
 def declare(module: nn.Module, name: str, declaration: Declaration) -> None:
-    """Put a declaration into a module's table under a local name.
-
-    A scripted module has none: its parameters live in C++, where no table can see them.
-    """
-    if not isinstance(module, torch.jit.ScriptModule):
-        table_of(module).declared[name] = declaration
+    """Put a declaration into a module's table under a local name."""
+    table: SpecTable | None = module.__dict__.get(TABLE) or table_of(module)
+    if table is not None:
+        table.declared[name] = declaration
 
 
 def is_declared(module: nn.Module, name: str) -> bool:
