@@ -54,8 +54,8 @@ def test_ddp_and_fsdp_are_as_we_know_them(tmp_path):
 
 
 PATHS = [
-    "torch._C.DisableTorchFunction",
     "torch._C._current_graph_task_id",
+    "torch._C._DisableTorchDispatch",
     "torch._C._dynamo.eval_frame._FrameAction.SKIP",
     "torch._C._dynamo.eval_frame._FrameExecStrategy",
     "torch._C._dynamo.eval_frame.set_code_exec_strategy",
@@ -64,7 +64,10 @@ PATHS = [
     "torch._C._len_torch_dispatch_stack",
     "torch._C._nn.flatten_dense_tensors",
     "torch._C._nn.unflatten_dense_tensors",
+    "torch._C._storage_id",
+    "torch._C._storage_Use_Count",
     "torch._C._swap_tensor_impl",
+    "torch._C.DisableTorchFunction",
     "torch._conj",
     "torch._foreach_clamp_max_",
     "torch._foreach_clamp_min_",
@@ -73,15 +76,15 @@ PATHS = [
     "torch._neg_view",
     "torch._subclasses.fake_tensor:FakeTensor",
     "torch._subclasses.fake_tensor:FakeTensorMode",
-    "torch.Generator._cdata",
-    "torch.Tensor._version",
-    "torch.UntypedStorage._cdata",
     "torch.autograd.Variable._execution_engine.queue_callback",
     "torch.distributed._composable_state:_module_state_mapping",
     "torch.distributed.fsdp:FSDPModule._get_fsdp_state",
     "torch.distributed.optim.zero_redundancy_optimizer:ZeroRedundancyOptimizer",
+    "torch.Generator._cdata",
     "torch.nn.modules.batchnorm:_NormBase",
     "torch.nn.parallel:DistributedDataParallel._set_params_and_buffers_to_ignore_for_model",
+    "torch.Tensor._version",
+    "torch.UntypedStorage._cdata",
     "torch.utils._mode_utils:no_dispatch",
     "torch.utils._python_dispatch:_get_current_dispatch_mode_stack",
     "torch.utils._python_dispatch:_pop_mode",
@@ -121,6 +124,35 @@ def test_no_private_name_is_forgotten():
     known = {part for path in PATHS for part in path.replace(":", ".").split(".")}
     ours = {name.id for name in ast.walk(tree) if isinstance(name, ast.Name)}
     assert used - known - ours == OF_INSTANCES, "add it to PATHS, with a test of what it does"
+
+
+def test_a_storage_tells_who_looks_at_it():
+    """Tensors of one storage have one key, and the storage counts them."""
+    first = torch.empty(2, 3, device="meta")
+    second, other = first.t(), torch.empty(2, 3, device="meta")
+    assert _private.storage_key(first) == _private.storage_key(second)
+    assert _private.storage_key(first) != _private.storage_key(other)
+    assert _private.viewers(first.untyped_storage()) == 2
+    del second
+    assert _private.viewers(first.untyped_storage()) == 1
+
+
+def test_a_guard_keeps_modes_from_being_called():
+    """While it lives no dispatch mode sees an operation; afterwards it does again."""
+    seen = []
+
+    class Mode(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with Mode():
+        guard = _private.past_dispatch()
+        torch.empty(1)
+        assert not seen
+        del guard
+        torch.empty(1)
+    assert len(seen) == 1
 
 
 def test_modes_are_pushed_and_popped():

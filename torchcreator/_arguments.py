@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-import sysconfig
 from collections.abc import Callable, Iterator
-from functools import cache
-from pathlib import Path
-from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-_STANDARD = sysconfig.get_paths()["stdlib"]
 META = torch.device("meta")
-_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
 
 def tensors_in(*values: Any) -> Iterator[torch.Tensor]:
@@ -54,28 +47,3 @@ def blank(tensor: torch.Tensor) -> torch.Tensor:
 def hollow(value: Any) -> Any:
     """Return arguments with meta tensors in place of real ones."""
     return mapped(value, lambda tensor: tensor if tensor.is_meta else blank(tensor))
-
-
-class Line(NamedTuple):
-    """The line of the user's code that an operation came from."""
-
-    file: str
-    number: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.number}"
-
-
-def user_line() -> Line:
-    """Return the innermost line on the stack that is not torch's, Python's or this library's."""
-    frame: FrameType = sys._getframe(1)
-    while _is_library(frame.f_code.co_filename) and frame.f_back is not None:
-        frame = frame.f_back
-    return Line(frame.f_code.co_filename, frame.f_lineno)
-
-
-@cache
-def _is_library(file: str) -> bool:
-    return file.startswith(_LIBRARIES) or (
-        file.startswith(_STANDARD) and "site-packages" not in file
-    )

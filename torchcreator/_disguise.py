@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torchcreator import _private
 from torchcreator._arguments import mapped
 from torchcreator._record import Recorder
+from torchcreator._shortcuts import SHORTCUTS, passable
 
 Function = Callable[..., Any]
 _META = torch.device("meta")
@@ -38,6 +39,11 @@ class Disguise(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer a question about a recorded tensor, or pass the call on."""
+        shortcut = SHORTCUTS.get(func)
+        if shortcut is not None and passable():
+            result = shortcut(self._recorder, args, kwargs or {})
+            if result is not NotImplemented:
+                return result
         kind = _KINDS.get(func)
         if kind is None and (not kwargs or kwargs.get("device") is None):  # nearly always
             return func(*args, **(kwargs or {}))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache
 from typing import Any, Protocol
 
 import torch
-from torch import nn
-from torch._ops import OpOverload
 
 from torchcreator import _private
-from torchcreator._tape import Ref, Tape
+from torchcreator._replay import arguments, contents
+from torchcreator._tape import Op, Tape
 
 Function = Callable[..., Any]
 
@@ -50,7 +48,7 @@ class Draws(Protocol):
         """
         ...
 
-    def run(self, number: int, func: Function, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    def run(self, number: int, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run operation ``number`` with the random numbers that are its own."""
         ...
 
@@ -82,14 +80,14 @@ class Explicit:
         self._states[number] = generator.device, generator.get_state()
         args, kwargs = scratch_arguments(self._tape, number, draws)
         with torch.no_grad(), _private.no_function_modes():
-            with_generator(self._tape.ops[number].func, args, kwargs, generator)
+            with_generator(self._tape.ops[number], args, kwargs, generator)
 
-    def run(self, number: int, func: Function, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    def run(self, number: int, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run operation ``number`` from its generator's state."""
         device, state = self._states[number]
         generator = torch.Generator(device)
         generator.set_state(state)
-        return with_generator(func, args, kwargs, generator)
+        return with_generator(self._tape.ops[number], args, kwargs, generator)
 
 
 def scratch_arguments(
@@ -104,11 +102,10 @@ def scratch_arguments(
         scratch: Memory for an operation that fills its first argument.
     """
     op = tape.ops[number]
-    environment = tape.run(op.reads, draws, before=number) if op.reads else {}
-    if op.fills and scratch is not None:
-        target: Ref = op.args[0]
-        environment[target.storage] = scratch
-    return tape.arguments(number, environment)
+    environment = contents(tape, op.reads, draws, before=number) if op.reads else {}
+    if op.traits.fills and scratch is not None:
+        environment[op.args[0].storage] = scratch
+    return arguments(tape, number, environment)
 
 
 def default_generator(device: torch.device) -> torch.Generator:
@@ -129,37 +126,17 @@ def is_default(generator: torch.Generator | None) -> bool:
 
 
 def with_generator(
-    func: Function, args: list[Any], kwargs: dict[str, Any], generator: torch.Generator
+    op: Op, args: list[Any], kwargs: dict[str, Any], generator: torch.Generator
 ) -> Any:
-    """Call a drawing function with a generator, or with the default one in that one's state."""
-    overload = generator_overload(func)
-    if overload is not None:
-        return overload(*args, **{**kwargs, "generator": generator})
+    """Run a draw with a generator, or with the default one in that one's state."""
+    if op.traits.seeded is not None:
+        return op.traits.seeded(*args, **{**kwargs, "generator": generator})
     default = default_generator(generator.device)
     before = default.get_state()
     try:
         default.set_state(generator.get_state())
-        result = func(*args, **kwargs)
+        result = op.func(*args, **kwargs)
         generator.set_state(default.get_state())
         return result
     finally:
         default.set_state(before)
-
-
-@cache
-def generator_overload(func: Function) -> Function | None:
-    """Return the overload of ``func`` that takes a generator, or None if it has none."""
-    if not isinstance(func, OpOverload):
-        return func if draws_only_from(func) else None
-    if any(argument.name == "generator" for argument in func._schema.arguments):
-        return func
-    packet, own = func.overloadpacket, func._overloadname
-    name = "generator" if own == "default" else f"{own}_generator"
-    if own.endswith("_dtype"):
-        name = own.replace("_dtype", "_generator_dtype")
-    return getattr(packet, name) if name in packet.overloads() else None
-
-
-def draws_only_from(func: Function) -> bool:
-    """Return whether a function of `torch.nn.init` draws from its ``generator`` alone."""
-    return func is not nn.init.sparse_  # its permutations come from the default one

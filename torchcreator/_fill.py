@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from torchcreator import _private
 from torchcreator._bar import bar
 from torchcreator._building import under_way
 from torchcreator._create import create_parameters
 from torchcreator._default import default_creator
 from torchcreator._errors import BuildError
-from torchcreator._recording import Objects, Recording, share
+from torchcreator._objects import Objects, replace
+from torchcreator._recording import Recording, share
 from torchcreator._scope import current_chain
 
 _WORTH_A_THREAD = 1 << 18  # bytes; below, handing the work over costs more than doing it
@@ -35,9 +37,14 @@ def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
         create_parameters(model, recording, objects, chain)
     storages = [*(s for s in recording.names if s in objects)]
     storages += [s for s in objects if s not in recording.names]
-    with torch.no_grad(), bar("making the values", len(storages)) as advance:
-        for storage, memory in _contents(recording, storages):
-            share(recording, objects.pop(storage), memory)
+    plain = _private.no_function_modes()
+    with bar("making the values", len(storages)) as advance, torch.no_grad(), plain:
+        for storage, value in _values(recording, objects, storages):
+            tensors = objects.pop(storage)
+            if len(tensors) == 1 and not tensors[0][0].is_inference():  # nearly always
+                replace(tensors[0][0], value)
+            else:
+                share(recording, tensors, value.untyped_storage())
             advance()
     for held, name, tensor in scripted:
         held[name] = tensor
@@ -54,19 +61,28 @@ def _held_by_script(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, Any
 
 def _check_filled(model: nn.Module, recording: Recording) -> None:
     for prefix, module in model.named_modules():
-        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is not None and recording.storage_of(tensor) is not None:
-                raise BuildError(
-                    f"{prefix}.{name} still has no memory.",
-                    "Something holds it where torch offers no way to exchange it.",
-                    "Construct this model without build().",
-                )
+        for held in (module._parameters, module._buffers):
+            for name, tensor in held.items():
+                if (
+                    tensor is not None
+                    and tensor.is_meta
+                    and recording.storage_of(tensor) is not None
+                ):
+                    raise BuildError(
+                        f"{prefix}.{name} still has no memory.",
+                        "Something holds it where torch offers no way to exchange it.",
+                        "Construct this model without build().",
+                    )
 
 
-def _contents(
-    recording: Recording, storages: list[int]
-) -> Iterator[tuple[int, torch.UntypedStorage]]:
-    """Yield the contents of the storages, made in several threads where draws allow it."""
+def _values(
+    recording: Recording, objects: Objects, storages: list[int]
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield the value of each storage's first object, made in several threads if draws allow it."""
+
+    def value(storage: int) -> torch.Tensor:
+        return recording.value_here(objects[storage][0][1])
+
     threads = torch.get_num_threads() if recording.draws.independent else 1
     large = [s for s in storages if recording.tape.nbytes(s) >= _WORTH_A_THREAD]
     large.sort(key=recording.tape.nbytes, reverse=True)  # the last to finish should be short
@@ -74,8 +90,8 @@ def _contents(
         with ThreadPoolExecutor(
             threads, initializer=torch.set_grad_enabled, initargs=(False,)
         ) as pool:
-            yield from zip(large, pool.map(recording.contents, large), strict=True)
+            yield from zip(large, pool.map(value, large), strict=True)
         done = set(large)
         storages = [s for s in storages if s not in done]
     for storage in storages:
-        yield storage, recording.contents(storage)
+        yield storage, value(storage)

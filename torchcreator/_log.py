@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 from torchcreator import _private
-from torchcreator._arguments import META, argument, blank, mapped, tensors_in, user_line
-from torchcreator._draws import Draws, draws_only_from, is_default
+from torchcreator._arguments import META, argument, blank, mapped, tensors_in
+from torchcreator._draws import Draws, is_default
 from torchcreator._errors import BuildError
-from torchcreator._tape import Environment, Op, Ref, Tape
+from torchcreator._lines import user_line
+from torchcreator._replay import Environment, replay, view
+from torchcreator._tape import Op, Ref, Tape
 from torchcreator._traits import Traits, traits_of
 
 Function = Callable[..., Any]
@@ -45,6 +48,10 @@ class Log:
             self._lose(tensor)
         return True
 
+    def known(self, tensor: torch.Tensor) -> int | None:
+        """Return the storage of a tensor that is seen to be a recorded one."""
+        return self.tape.find(tensor) if _private.is_plain_meta(tensor) else None
+
     def keep_on_meta(self, result: Any) -> Any:
         """Note that the tensors in ``result`` are on meta because the constructor said so."""
         for tensor in tensors_in(result):
@@ -66,10 +73,10 @@ class Log:
             now = ref.storage, writers[-1] if writers else -1
             if self._latest is None or self._latest[:2] != now:
                 numbers = self.tape.slice([ref.storage])
-                self.draws.seen(n for n in numbers if self.tape.ops[n].draws)
+                self.draws.seen(n for n in numbers if self.tape.ops[n].traits.draws)
                 # Constructors read element by element: `[x.item() for x in rates]`.
-                self._latest = *now, self.tape.replay(numbers, [ref.storage], self.draws)
-            return self.tape.view(ref, self._latest[2]).clone()
+                self._latest = *now, replay(self.tape, numbers, [ref.storage], self.draws)
+            return view(self.tape, ref, self._latest[2]).clone()
 
     def real(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the value of a tensor that may be recorded."""
@@ -89,18 +96,17 @@ class Log:
 
     def call(self, func: Function, tensor: torch.Tensor, kwargs: Kwargs) -> None:
         """Log a whole function of `torch.nn.init` that fills ``tensor``, as one operation."""
+        seeded = None if func is nn.init.sparse_ else func  # its permutations ignore `generator=`
+        traits = Traits(draws="generator" in kwargs, seeded=seeded, fills=True)
         with _unrecorded():
-            if not (is_default(kwargs.get("generator")) or draws_only_from(func)):
-                value = torch.empty_strided(
-                    tensor.size(),
-                    tensor.stride(),
-                    dtype=tensor.dtype,
-                    device=self.device_of(tensor),
-                )
-                self.draws.now(value.device, lambda: func(value, **kwargs))
-                self.copy(tensor, value)
+            if seeded is not None or is_default(kwargs.get("generator")):
+                self.filled(func, traits, (tensor,), kwargs)
                 return
-            self.filled(func, Traits(draws="generator" in kwargs, fills=True), (tensor,), kwargs)
+            value = torch.empty_strided(
+                tensor.size(), tensor.stride(), dtype=tensor.dtype, device=self.device_of(tensor)
+            )
+            self.draws.now(value.device, lambda: func(value, **kwargs))
+            self.copy(tensor, value)
 
     def made(
         self,
@@ -116,28 +122,33 @@ class Log:
         if traits.takes_dtype:
             kwargs["dtype"] = ref.dtype  # the default dtype may be another one on replay
         whole = (ref.storage,)
-        self._put(func, traits, args, kwargs, outputs=(ref,), reads=(), writes=whole, whole=whole)
+        self._put(func, traits, args, kwargs, (ref,), (), whole, whole)
+
+    def fill(
+        self,
+        func: Function,
+        traits: Traits,
+        storage: int,
+        target: torch.Tensor,
+        numbers: Args,
+        kwargs: Kwargs,
+    ) -> None:
+        """Log an operation that filled ``target``, on that storage, from no other tensor."""
+        ref = self.tape.ref_at(storage, target)
+        writes = (storage,)
+        whole = writes if self.tape.covers(ref) else ()
+        self._put(func, traits, (ref, *numbers), kwargs, (), (), writes, whole)
 
     def filled(self, func: Function, traits: Traits, args: Args, kwargs: Kwargs) -> None:
         """Log an operation that wrote its first argument, which is recorded, without reading it."""
         target = self.tape.ref(args[0])
         sources = args[1:]
-        reads: tuple[int, ...] = ()
-        if not traits.lone:
-            reads = self._read(sources, kwargs)
-            sources = mapped(sources, self._snapshot)
-        covered = target.storage not in reads and self.tape.covers(target)
+        reads = self._read(sources, kwargs)
         writes = (target.storage,)
-        self._put(
-            func,
-            traits,
-            (target, *sources),
-            kwargs,
-            outputs=(),
-            reads=reads,
-            writes=writes,
-            whole=writes if covered else (),
-        )
+        covered = target.storage not in reads and self.tape.covers(target)
+        whole = writes if covered else ()
+        args = (target, *mapped(sources, self._snapshot))
+        self._put(func, traits, args, kwargs, (), reads, writes, whole)
 
     def computed(
         self,
@@ -164,10 +175,10 @@ class Log:
             traits,
             mapped(args, self._snapshot),
             mapped(kwargs, self._snapshot),
-            outputs=outputs,
-            reads=self._read(args, kwargs),
-            writes=(*written, *made),
-            whole=made,
+            outputs,
+            self._read(args, kwargs),
+            (*written, *made),
+            made,
         )
 
     def _put(
@@ -176,32 +187,18 @@ class Log:
         traits: Traits,
         args: Args,
         kwargs: Kwargs,
-        *,
         outputs: tuple[Ref | None, ...],
         reads: tuple[int, ...],
         writes: tuple[int, ...],
         whole: tuple[int, ...],
     ) -> None:
-        explicit = kwargs.get("generator") if traits.draws else None
-        if explicit is not None:
+        explicit = None
+        if traits.draws and kwargs and kwargs.get("generator") is not None:
+            explicit = None if is_default(kwargs["generator"]) else kwargs["generator"]
             kwargs = {**kwargs, "generator": None}
-            explicit = None if is_default(explicit) else explicit
-        number = self.tape.log(
-            Op(
-                func,
-                args,
-                kwargs,
-                outputs,
-                reads,
-                writes,
-                whole,
-                traits.draws,
-                traits.fills,
-                traits.empty,
-                torch.get_default_dtype(),
-                user_line(),
-            )
-        )
+        dtype, line = torch.get_default_dtype(), user_line()
+        op = Op(func, traits, args, kwargs, outputs, reads, writes, whole, dtype, line)
+        number = self.tape.log(op)
         if traits.draws:
             self.draws.noted(number, self.tape.device(writes[0]), explicit)
 

@@ -16,8 +16,9 @@ from torchcreator._default import default_creator
 from torchcreator._errors import BuildError
 from torchcreator._fill import fill
 from torchcreator._form import checked_device
-from torchcreator._objects import recorded_tensors, replace
+from torchcreator._objects import Objects, all_objects, replace
 from torchcreator._recording import DEFERRED, Recording, named_tensors
+from torchcreator._replay import on_meta
 from torchcreator._scope import current_chain
 from torchcreator._table import checked_model
 from torchcreator._tape import Ref
@@ -100,17 +101,23 @@ def _return_to_tape(recording: Recording, name: str, tensor: torch.Tensor) -> No
         return  # the constructor left it on meta
     _check_shape(name, tensor.shape, ref)
     if tensor.dtype == ref.dtype:
-        replace(tensor, recording.tape.meta(ref))
+        replace(tensor, on_meta(recording.tape, ref))
     else:  # model.half(), say
         value = recording.value(ref)
         replace(tensor, value.to(tensor.dtype))
 
 
 def _fill_plain(model: nn.Module, recording: Recording, *, loose: bool) -> None:
+    known: Objects = {}
+    with _private.no_function_modes():
+        for tensor in {id(tensor): tensor for _, tensor in named_tensors(model)}.values():
+            storage = recording.storage_of(tensor)
+            if storage is not None:
+                known.setdefault(storage, []).append((tensor, recording.tape.ref(tensor)))
     original = recording.original is not None and recording.original() is model
-    found = gc.get_objects() if original and loose else [t for _, t in named_tensors(model)]
-    found = list({id(value): value for value in found}.values())  # a tie has several names
-    fill(model, recording, recorded_tensors(recording.tape, found))
+    if original and loose:
+        known = all_objects(recording.tape, known, gc.get_objects)
+    fill(model, recording, known)
 
 
 def _fill_shards(

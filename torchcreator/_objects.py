@@ -7,12 +7,17 @@ lists, closures and optimizers. All of them must become real, and stay the objec
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
 from torchcreator import _private
 from torchcreator._tape import Ref, Tape
+
+Object = tuple[torch.Tensor, Ref]
+Objects = dict[int, list[Object]]
+"""Tensor objects and what they look at, by storage."""
 
 
 class Births:
@@ -42,9 +47,24 @@ def _collections() -> int:
     return sum(generation["collections"] for generation in gc.get_stats())
 
 
-def recorded_tensors(tape: Tape, objects: list[Any]) -> dict[int, list[tuple[torch.Tensor, Ref]]]:
+def all_objects(tape: Tape, known: Objects, candidates: Callable[[], Iterable[Any]]) -> Objects:
+    """Return every tensor object whose storage the tape knows.
+
+    Args:
+        tape: The tape.
+        known: Those that the model holds.
+        candidates: Returns objects among which the others are. Only called where torch counts
+            other references to the storages than those of ``known``.
+    """
+    for number in range(len(tape)):
+        if _private.viewers(tape.memory(number)) != len(known.get(number, ())):
+            return _recorded(tape, candidates())
+    return known
+
+
+def _recorded(tape: Tape, objects: Iterable[Any]) -> Objects:
     """Return the tensors among ``objects`` whose storages the tape knows, by storage."""
-    found: dict[int, list[tuple[torch.Tensor, Ref]]] = {}
+    found: Objects = {}
     kinds: dict[type, bool] = {}
     with _private.no_function_modes():
         for value in objects:
@@ -57,7 +77,7 @@ def recorded_tensors(tape: Tape, objects: list[Any]) -> dict[int, list[tuple[tor
                 continue
             storage = tape.find(value)
             if storage is not None:
-                found.setdefault(storage, []).append((value, tape.ref(value)))
+                found.setdefault(storage, []).append((value, tape.ref_at(storage, value)))
     return found
 
 
@@ -70,12 +90,13 @@ def replace(tensor: torch.Tensor, real: torch.Tensor, *, requires_grad: bool | N
         requires_grad: None keeps what ``tensor`` has. One computed from parameters becomes a leaf.
     """
     with _private.no_function_modes():
+        is_leaf = tensor.is_leaf
         if requires_grad is None:
-            requires_grad = tensor.requires_grad and tensor.is_leaf
+            requires_grad = is_leaf and tensor.requires_grad
         if requires_grad is not real.requires_grad:
             real.requires_grad_(requires_grad)
         hooks, after = tensor._backward_hooks, tensor._post_accumulate_grad_hooks
-        grad = tensor.grad if tensor.is_leaf else None
+        grad = tensor.grad if is_leaf else None
         _private.exchange(tensor, real)
         # These live in the memory that was exchanged.
         if hooks is not None:

@@ -74,7 +74,7 @@ def ignore_in_ddp(model: nn.Module, names: list[str]) -> None:
 
 def storage_key(tensor: torch.Tensor) -> int:
     """Return the address of the tensor's storage: its identity while something keeps it alive."""
-    return int(tensor.untyped_storage()._cdata)
+    return int(torch._C._storage_id(tensor))  # type: ignore[attr-defined]
 
 
 def lazy_view(tensor: torch.Tensor, *, conj: bool, neg: bool) -> torch.Tensor:
@@ -108,6 +108,26 @@ def no_dispatch_modes() -> AbstractContextManager[object]:
     """Return a context in which no ``__torch_dispatch__`` is called."""
     context: AbstractContextManager[object] = no_dispatch()
     return context
+
+
+past_dispatch = torch._C._DisableTorchDispatch
+"""Return an object that keeps dispatch modes from being called until it is deleted.
+
+`no_dispatch_modes` does the same at ten times the price; make sure that `del` is reached.
+"""
+
+
+def viewers(storage: torch.UntypedStorage) -> int | None:
+    """Return how many tensors look at a storage, or None where torch does not say.
+
+    Besides them there is one reference to it, that of the storage object.
+    """
+    if _use_count is None:
+        return None
+    return int(_use_count(storage._cdata)) - 1
+
+
+_use_count: Callable[[int], int] | None = getattr(torch._C, "_storage_Use_Count", None)
 
 
 def is_zero_redundancy(optimizer: torch.optim.Optimizer) -> bool:

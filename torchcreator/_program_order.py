@@ -10,7 +10,8 @@ import torch
 
 from torchcreator import _private
 from torchcreator._draws import Explicit, Function, default_generator, scratch_arguments
-from torchcreator._tape import Tape, default_dtype
+from torchcreator._replay import default_dtype
+from torchcreator._tape import Op, Tape
 
 
 class _Generator:
@@ -83,16 +84,16 @@ class ProgramOrder:
             generator.last = generator.origin()
             generator.generator.set_state(generator.found)
 
-    def run(self, number: int, func: Function, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    def run(self, number: int, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run a draw in the state that it had, leaving the generator as it is."""
         if number in self._explicit:
-            return self._explicit.run(number, func, args, kwargs)
+            return self._explicit.run(number, args, kwargs)
         op = self._tape.ops[number]
-        if op.fills and op.whole:  # until it is filled it serves the draws before it as scratch
+        if op.traits.fills and op.whole:  # until filled it serves the draws before it as scratch
             self._borrowed = args[0].untyped_storage()
         self._state_at(self._origins[number][1])
         self._borrowed = self._scratch = None
-        return self._draw(number, func, args, kwargs)
+        return self._draw(number, op, args, kwargs)
 
     def finish(self, *, unless_moved: bool = False) -> None:
         """Leave the generators where the plain constructor would have left them."""
@@ -125,17 +126,17 @@ class ProgramOrder:
     def _pass(self, number: int) -> None:
         """Run a draw only for what it does to the generator."""
         op = self._tape.ops[number]
-        scratch = self._memory(op.args[0].storage) if op.fills else None
+        scratch = self._memory(op.args[0].storage) if op.traits.fills else None
         args, kwargs = scratch_arguments(self._tape, number, self, scratch)
         with torch.no_grad(), _private.no_function_modes(), default_dtype(op.default_dtype):
-            self._draw(number, op.func, args, kwargs)
+            self._draw(number, op, args, kwargs)
 
-    def _draw(self, number: int, func: Function, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    def _draw(self, number: int, op: Op, args: list[Any], kwargs: dict[str, Any]) -> Any:
         line, origin = self._origins[number]
         generator, before = line.generator, line.generator.get_state()
         try:
             generator.set_state(self._state_at(origin))
-            result = func(*args, **kwargs)
+            result = op.func(*args, **kwargs)
             self._after[number] = generator.get_state()
         finally:
             generator.set_state(before)

@@ -56,9 +56,9 @@ class Recorder(TorchDispatchMode):
     def _dispatch(self, func: OpOverload, traits: Traits, args: Args, kwargs: Kwargs) -> Any:
         if traits.makes:
             return self._make(func, traits, args, kwargs)
-        if traits.fills and traits.lone and self.log.knows(args[0]):
+        if traits.fills and traits.lone and (storage := self.log.known(args[0])) is not None:
             # Not run: nothing about the tensor changes but its content.
-            self.log.filled(func, traits, args, kwargs)
+            self.log.fill(func, traits, storage, args[0], args[1:], kwargs)
             return args[0]
         tensors = list(tensors_in(args, kwargs))
         if not any(tensor.is_meta and self.log.knows(tensor) for tensor in tensors):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -15,16 +16,16 @@ from torchcreator._disguise import Disguise
 from torchcreator._draws import Draws
 from torchcreator._errors import BuildError, VariableTypeError, called, shown
 from torchcreator._log import Log
-from torchcreator._objects import Births, recorded_tensors, replace
+from torchcreator._objects import Births, Object, Objects, all_objects, replace
 from torchcreator._program_order import ProgramOrder
 from torchcreator._record import Recorder
+from torchcreator._replay import Environment, ReplayError, bytes_of, filled, replay, view
 from torchcreator._streams import Streams
-from torchcreator._tape import Environment, Op, Ref, ReplayError, Tape, bytes_of
+from torchcreator._tape import Op, Ref, Tape
 
 DEFERRED = "_torchcreator_deferred"
 """The key of a deferred model's ``__dict__`` that holds its recording."""
 Model = TypeVar("Model", bound=nn.Module)
-Objects = dict[int, list[tuple[torch.Tensor, Ref]]]
 
 
 class Recording:
@@ -56,22 +57,33 @@ class Recording:
             "Call materialize(model) first, or pickle the factory instead.",
         )
 
-    def name(self, model: nn.Module, log: Log) -> None:
-        """Learn which storage each parameter and buffer of the model lives in."""
+    def name(self, model: nn.Module, log: Log) -> Objects:
+        """Learn which storage each parameter, buffer and attribute of the model lives in.
+
+        Returns:
+            These tensors, by storage.
+        """
         parameters: dict[str, int] = {}
         others: dict[str, int] = {}
+        found: Objects = {}
+        seen: set[int] = set()
         with _private.no_function_modes():
             for name, tensor in named_tensors(model):
-                if not _private.is_plain_meta(tensor) or not log.knows(tensor):
-                    continue
-                ref = self.refs[name] = self.tape.ref(tensor)
-                self.names.setdefault(ref.storage, []).append(name)
-                if isinstance(tensor, nn.Parameter):
-                    self.initialised.add(ref.storage)
-                    parameters[name] = ref.storage
-                else:
-                    others[name] = ref.storage
+                storage = log.known(tensor)
+                if storage is None:
+                    if not (_private.is_plain_meta(tensor) and log.knows(tensor)):
+                        continue
+                    storage = self.tape.ref(tensor).storage
+                ref = self.refs[name] = self.tape.ref_at(storage, tensor)
+                self.names.setdefault(storage, []).append(name)
+                is_parameter = isinstance(tensor, nn.Parameter)
+                (parameters if is_parameter else others)[name] = storage
+                if id(tensor) not in seen:  # a tie has several names
+                    seen.add(id(tensor))
+                    found.setdefault(storage, []).append((tensor, ref))
+        self.initialised.update(parameters.values())
         self.draws.recorded(parameters, others)
+        return found
 
     def attach(self, model: nn.Module) -> None:
         """Leave the recording with a deferred model, whose copies take it along."""
@@ -99,19 +111,28 @@ class Recording:
         numbers = self.tape.slice([storage])
         memory = self._replay(numbers, storage)
         if storage in self.initialised:
-            empty = next((op for n in numbers if (op := self.tape.ops[n]).empty), None)
+            empty = next((op for n in numbers if (op := self.tape.ops[n]).traits.empty), None)
             if empty is not None and memory.nbytes():
                 self._check_initialised(numbers, storage, memory, empty)
         return memory
 
     def value(self, ref: Ref) -> torch.Tensor:
         """Return the value of a recorded tensor at the end, in memory of its own."""
-        return self.view(ref, self.contents(ref.storage))
+        with torch.no_grad(), _private.no_function_modes():
+            return self.value_here(ref)
+
+    def value_here(self, ref: Ref) -> torch.Tensor:
+        """Return what `value` does; to be called without grad mode and function modes."""
+        try:
+            value = filled(self.tape, ref, self.draws)
+        except ReplayError as error:
+            raise self._failed(ref.storage, error) from error.__cause__
+        return self.view(ref, self.contents(ref.storage)) if value is None else value
 
     def view(self, ref: Ref, memory: torch.UntypedStorage) -> torch.Tensor:
         """Return the tensor that ``ref`` describes on the contents of its storage."""
         with torch.no_grad(), _private.no_function_modes():
-            return self.tape.view(ref, {ref.storage: memory})
+            return view(self.tape, ref, {ref.storage: memory})
 
     def label(self, storage: int) -> str:
         """Return the name of what lives in a storage, for error messages."""
@@ -119,7 +140,9 @@ class Recording:
 
     def _replay(self, numbers: list[int], storage: int, blank: int = 0) -> torch.UntypedStorage:
         try:
-            environment: Environment = self.tape.replay(numbers, [storage], self.draws, blank=blank)
+            environment: Environment = replay(
+                self.tape, numbers, [storage], self.draws, blank=blank
+            )
         except ReplayError as error:
             raise self._failed(storage, error) from error.__cause__
         return environment[storage]
@@ -151,25 +174,29 @@ class Recording:
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield every parameter, buffer and plain tensor attribute of a model by each full name."""
-    modules = list(model.named_modules(remove_duplicate=False))
-    for kind in ("_parameters", "_buffers", "__dict__"):
+    modules = [
+        (f"{path}." if path else "", module)
+        for path, module in model.named_modules(remove_duplicate=False)
+    ]
+    for held in (_parameters_of, _buffers_of, vars):
         for prefix, module in modules:
-            for name, value in getattr(module, kind).items():
+            for name, value in held(module).items():
                 if isinstance(value, torch.Tensor):
-                    yield f"{prefix}.{name}" if prefix else name, value
+                    yield prefix + name, value
 
 
-def share(
-    recording: Recording, tensors: list[tuple[torch.Tensor, Ref]], memory: torch.UntypedStorage
-) -> None:
+_parameters_of: Callable[[nn.Module], dict[str, Any]] = operator.attrgetter("_parameters")
+_buffers_of: Callable[[nn.Module], dict[str, Any]] = operator.attrgetter("_buffers")
+
+
+def share(recording: Recording, tensors: list[Object], memory: torch.UntypedStorage) -> None:
     """Let tensor objects of one storage look at ``memory``, each as it looked at the storage.
 
     To be called without grad mode.
     """
-    with _private.no_function_modes():
-        for tensor, ref in tensors:
-            with torch.inference_mode() if tensor.is_inference() else nullcontext():
-                replace(tensor, recording.tape.view(ref, {ref.storage: memory}))
+    for tensor, ref in tensors:
+        with torch.inference_mode() if tensor.is_inference() else nullcontext():
+            replace(tensor, recording.view(ref, memory))
 
 
 def record(
@@ -198,9 +225,8 @@ def record(
     log = Log(tape, draws)
     recorder = Recorder(log)
     recording = Recording(tape, draws)
-    births = Births()
     try:
-        with births, _outside_scopes():
+        with Births() as births, _outside_scopes():
             with ExitStack() as modes:
                 modes.enter_context(Disguise(recorder))
                 modes.enter_context(recorder)
@@ -209,8 +235,8 @@ def record(
                 model = factory(*args, **kwargs)
             if not isinstance(model, nn.Module):  # whatever its annotation says
                 raise _not_a_module(factory, model)
-            recording.name(model, log)
-            objects = recorded_tensors(tape, births.objects()) if find else {}
+            known = recording.name(model, log)
+            objects = all_objects(tape, known, births.objects) if find else {}
     except BaseException:
         draws.recorded({}, {})
         raise

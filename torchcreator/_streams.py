@@ -9,14 +9,22 @@ from typing import Any
 
 import torch
 
-from torchcreator._draws import (
-    Explicit,
-    Function,
-    default_generator,
-    generator_overload,
-    with_generator,
-)
+from torchcreator._draws import Explicit, Function, default_generator, with_generator
 from torchcreator._tape import Tape
+
+
+class _Generators(threading.local):
+    """A generator per device, for one thread: making one costs as much as a small draw."""
+
+    def __init__(self) -> None:
+        self._made: dict[torch.device, torch.Generator] = {}
+
+    def on(self, device: torch.device) -> torch.Generator:
+        """Return this thread's generator on a device."""
+        generator = self._made.get(device)
+        if generator is None:
+            generator = self._made[device] = torch.Generator(device)
+        return generator
 
 
 class Streams:
@@ -34,17 +42,16 @@ class Streams:
         self._seed = seed
         self._explicit = Explicit(tape)
         self._seeds: dict[int, int] = {}
-        self._devices: dict[int, torch.device] = {}
         self._used: set[int] = set()
         self._eager = 0
         self._found: dict[torch.device, torch.Tensor] = {}
         self._default = threading.RLock()  # a draw without `generator=` borrows the default one
+        self._generators = _Generators()
         self._keep(torch.device("cpu"))
 
     def noted(self, number: int, device: torch.device, explicit: torch.Generator | None) -> None:
         """Learn that operation ``number`` draws on ``device``."""
         self._keep(device)
-        self._devices[number] = device
         if explicit is not None:
             self._explicit.noted(number, explicit, self)
 
@@ -72,19 +79,22 @@ class Streams:
         for storages in (parameters, others):
             for name in sorted(storages):
                 numbers = self._tape.slice([storages[name]])
-                for position, number in enumerate(n for n in numbers if self._tape.ops[n].draws):
+                for position, number in enumerate(
+                    n for n in numbers if self._tape.ops[n].traits.draws
+                ):
                     self._assign(number, name, position)
 
-    def run(self, number: int, func: Function, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    def run(self, number: int, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run a draw in its own stream."""
         if number in self._explicit:
-            return self._explicit.run(number, func, args, kwargs)
-        seed = self._assign(number, "unnamed", number)
-        generator = torch.Generator(self._devices[number]).manual_seed(seed)
-        if generator_overload(func) is not None:
-            return with_generator(func, args, kwargs, generator)
+            return self._explicit.run(number, args, kwargs)
+        op = self._tape.ops[number]
+        generator = self._generators.on(self._tape.device(op.writes[0]))
+        generator.manual_seed(self._assign(number, "unnamed", number))
+        if op.traits.seeded is not None:
+            return op.traits.seeded(*args, **{**kwargs, "generator": generator})
         with self._default:
-            return with_generator(func, args, kwargs, generator)
+            return with_generator(op, args, kwargs, generator)
 
     def finish(self, *, unless_moved: bool = False) -> None:
         """Do nothing: the default generators were left alone."""

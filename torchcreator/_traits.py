@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch._ops import OpOverload
+
+Function = Callable[..., Any]
 
 
 class Traits(NamedTuple):
@@ -15,6 +17,7 @@ class Traits(NamedTuple):
     written: frozenset[int | str] = frozenset({0})  # the arguments that it writes
     makes: bool = False  # makes a tensor on `device=`, and reads no tensor's content
     draws: bool = False
+    seeded: Function | None = None  # itself, if need be in the overload that takes a generator
     fills: bool = False  # writes its first argument without reading it
     empty: bool = False  # leaves what the memory held
     moves: bool = False  # changes only which memory a tensor looks at, or how
@@ -60,11 +63,19 @@ _UNDECLARED: dict[str, frozenset[int | str]] = {
     "batch_norm_gather_stats": frozenset({3, 4}),
     "batch_norm_gather_stats_with_counts": frozenset({3, 4}),
 }
+# By id: operations live for ever, and hashing one is a Python call.
+_known: dict[int, Traits] = {}
 
 
-@cache
 def traits_of(func: OpOverload) -> Traits:
     """Return the traits of an operation."""
+    found = _known.get(id(func))
+    if found is None:
+        found = _known[id(func)] = _read(func)
+    return found
+
+
+def _read(func: OpOverload) -> Traits:
     schema = func._schema
     name = schema.name.partition("::")[2]
     arguments = schema.arguments
@@ -74,10 +85,12 @@ def traits_of(func: OpOverload) -> Traits:
         if argument.alias_info is not None and argument.alias_info.is_write:
             written.add(argument.name if argument.kwarg_only else position)
     tensors = [n for n, argument in enumerate(arguments) if "Tensor" in str(argument.type)]
+    draws = torch.Tag.nondeterministic_seeded in func.tags
     return Traits(
         written=frozenset(written),
         makes="device" in words and (name in _LIKE or not tensors),
-        draws=torch.Tag.nondeterministic_seeded in func.tags,
+        draws=draws,
+        seeded=_generator_overload(func) if draws else None,
         fills=name in _FILLS,
         empty=name in _EMPTY,
         moves=torch.Tag.inplace_view in func.tags or name == "resize_",
@@ -85,3 +98,15 @@ def traits_of(func: OpOverload) -> Traits:
         takes_dtype="dtype" in words,
         lone=tensors == [0],
     )
+
+
+def _generator_overload(func: OpOverload) -> Function | None:
+    """Return the overload of an operation that takes a generator, or None if it has none."""
+    if any(argument.name == "generator" for argument in func._schema.arguments):
+        return func
+    packet, own = func.overloadpacket, func._overloadname
+    name = "generator" if own == "default" else f"{own}_generator"
+    if own.endswith("_dtype"):
+        name = own.replace("_dtype", "_generator_dtype")
+    overload: Function | None = getattr(packet, name) if name in packet.overloads() else None
+    return overload

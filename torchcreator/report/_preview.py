@@ -11,7 +11,6 @@ from torch.nn.parameter import is_lazy
 from typing_extensions import Unpack
 
 from torchcreator._building import under_way
-from torchcreator._create import TrueValue, ask, other_shape
 from torchcreator._default import default_creator
 from torchcreator._recording import Recording
 from torchcreator._root import Link, current
@@ -21,6 +20,7 @@ from torchcreator._table import specs_of
 from torchcreator._target import target_of
 from torchcreator._types import NextCreator, VariableKwargs
 from torchcreator._uninitialized import uninitialized
+from torchcreator._waiting import TrueValue, ask, other_shape
 from torchcreator.report._reading import Held
 from torchcreator.report._trace import Journey, Trace
 
