@@ -10,6 +10,7 @@ from latex2mathml.converter import convert
 
 EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)
 FORMULA = re.compile(r":math:`([^`]+)`")
+LITERAL = re.compile(r"::$", re.MULTILINE)
 DISPLAYED = re.compile(r"^\.\. math::(.+?)(?=\n\n|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -21,7 +22,8 @@ class Docstrings(griffe.Extension):
         if obj.docstring is not None:
             text = EXAMPLE.sub("Examples:", obj.docstring.value)
             text = DISPLAYED.sub(lambda formula: _mathml(formula[1], "block"), text)
-            obj.docstring.value = FORMULA.sub(lambda formula: _mathml(formula[1], "inline"), text)
+            text = FORMULA.sub(lambda formula: _mathml(formula[1], "inline"), text)
+            obj.docstring.value = LITERAL.sub(":", text)  # Markdown needs the indentation alone
 
 
 def _mathml(formula: str, display: str) -> str:
