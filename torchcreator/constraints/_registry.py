@@ -167,7 +167,7 @@ def _own_arguments(config: Any, variable_name: str) -> dict[Any, Any]:
 
 
 def _composed(arguments: dict[Any, Any], variable_name: str) -> Composed:
-    parts = arguments.get("parts")
+    parts: Any = arguments.get("parts")
     whole = isinstance(parts, (list, tuple)) and len(parts) > 0
     if not whole or not all(isinstance(part, Mapping) for part in parts):
         raise VariableTypeError(
