@@ -141,6 +141,8 @@ def test_it_shows_the_model(show):
     assert page.get_by_role("grid").get_attribute("aria-rowcount") == "149"
     assert column(page, "Shape")[:3] == ["50257 × 768", "1024 × 768", "768"]
     assert column(page, "Trainable")[:3] == ["no", "no", "yes"]
+    cut = "all => all.filter((it) => it.scrollWidth > it.clientWidth).length"
+    assert rows(page).locator("td").evaluate_all(cut) == 0
     if picture := os.environ.get("TORCHCREATOR_PICTURE"):
         rows(page).nth(6).click()
         x, y = tile(page, "transformer.wte.weight")
@@ -312,16 +314,12 @@ def test_any_column_colours(show):
             continue
         page.get_by_label("Colour by").select_option(name)
         assert legend(page) == expected, name
-    page.get_by_label("Colour by").select_option("trainable")
-    frozen = (
-        page.locator("#legend button")
-        .filter(has_text="no")
-        .first.locator(".swatch")
-        .evaluate(swatch)
-    )
-    assert colour_at(page, *point) == frozen
-    assert rows(page).nth(0).locator(".swatch").evaluate(swatch) == frozen
-    assert rows(page).nth(5).locator(".swatch").evaluate(swatch) != frozen
+    page.get_by_label("Colour by").select_option("module_type")
+    embedding = page.locator("#legend button").filter(has_text="Embedding").locator(".swatch")
+    assert colour_at(page, *point) == embedding.evaluate(swatch)
+    colours = [rows(page).nth(at).locator(".swatch").evaluate(swatch) for at in (0, 1, 2)]
+    assert colours[0] == colours[1] == embedding.evaluate(swatch)
+    assert colours[2] != colours[1]
 
 
 def test_many_values_share_the_neutral_colour(show):
@@ -368,6 +366,29 @@ def test_modules_open_and_close(show):
     assert summary(page).startswith("All of 148")
     path.get_by_role("button", name="GPT2LMHeadModel").click()
     assert path.get_by_role("button").count() == 0
+
+
+def test_two_presses_on_a_title_are_one(show):
+    """A double click on a title opens its module, not what then lies under the pointer."""
+    page = show(transformer())
+    box = page.locator("#treemap").bounding_box()
+    page.mouse.dblclick(box["x"] + 40, box["y"] + 8)
+    path = page.get_by_role("navigation", name="Module")
+    assert path.inner_text().split() == ["GPT2LMHeadModel", "transformer"]
+
+
+def test_opening_a_module_leaves_the_choice_of_modules(show):
+    """Colours by module are those of the module in sight, and so is a choice among them."""
+    page = show(document([variable(name) for name in ("a.x.w", "a.y.w", "b.w")]))
+    page.get_by_label("Colour by").select_option("module")
+    assert legend(page) == ["a", "b"]
+    page.get_by_role("button", name="a 48 B").click()
+    assert names(page) == ["a.x.w", "a.y.w"]
+    box = page.locator("#treemap").bounding_box()
+    page.mouse.click(box["x"] + 40, box["y"] + 8)
+    assert legend(page) == ["x", "y"]
+    assert names(page) == ["a.x.w", "a.y.w"]
+    assert page.get_by_role("button", name="Drop the filter").count() == 0
 
 
 def comparison():
@@ -637,6 +658,11 @@ def test_what_has_no_bytes_is_in_the_table(show):
     page = show(document([lazy, variable("empty", (0, 3)), variable("one", ())]))
     assert column(page, "Shape") == ["not yet known", "0 × 3", "scalar"]
     assert page.locator(".nothing").is_hidden()
+    page.locator("#search").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowDown")
+    assert page.get_by_role("treeitem").inner_text() == "one, 4 B"
+    assert page.get_by_role("treeitem").get_attribute("aria-setsize") == "1"
     search(page, "lazy")
     page.get_by_text("No bytes to show").wait_for()
     assert names(page) == ["lazy"]

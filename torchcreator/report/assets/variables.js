@@ -81,14 +81,14 @@ function readVariables({ after, before }) {
   const pairs = after.variables.map((it) => [it, earlier.get(it.name) ?? null]);
   const kept = new Set(after.variables.map((it) => it.name));
   for (const it of earlier.values()) if (!kept.has(it.name)) pairs.push([null, it]);
-  const rows = pairs.map(([now, was], index) => readRow(index, now, was, columns, before));
+  const rows = pairs.map(([now, was]) => readRow(now, was, columns, before));
   return { rows, columns };
 }
 
 /** One line of the table: the texts of the columns now, and before where they differ. */
-function readRow(index, now, was, columns, before) {
+function readRow(now, was, columns, before) {
   const it = now ?? was;
-  const row = { index, it, now, was, parts: partsOf(it), text: {}, old: {}, bins: {} };
+  const row = { it, now, was, parts: partsOf(it), text: {}, old: {}, bins: {} };
   for (const { id, text, bin } of columns) {
     if (!text) continue;
     row.text[id] = text(it);
@@ -129,5 +129,5 @@ function sorted(rows, column, direction) {
   const compare = amount
     ? (one, other) => amount(one.it) - amount(other.it)
     : (one, other) => collator.compare(one.text[id], other.text[id]);
-  return [...rows].sort((one, other) => direction * compare(one, other) || one.index - other.index);
+  return [...rows].sort((one, other) => direction * compare(one, other));
 }
