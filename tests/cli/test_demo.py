@@ -67,19 +67,35 @@ def test_two_ranks_learn_and_every_claim_holds():
     assert "6/6 epochs" in printed
     assert [line[0] for line in verdicts(printed)] == ["✓"] * 7
     assert "scans_seen reads 8,616, the scans fed to the ranks (4,308 + 4,308)" in printed
+    *_, page, command = printed.splitlines()
+    assert command.endswith("torchcreator inspect torchcreator._cli.demo.model:classifier")
+    path = Path(page.removeprefix("Its variables, to look at: "))
+    assert "hidden.weight" in path.read_text()
+    path.unlink()
+    path.parent.rmdir()  # made for it alone
 
 
-def test_one_rank_works():
+def test_one_rank_works(tmp_path):
     """On one rank it works the same; only the comparison between ranks has nothing to see."""
-    with running("--world-size", "1", "--epochs", "5", "--seed", "7") as demo:
+    page = tmp_path / "page.html"
+    with running("--world-size", "1", "--epochs", "5", "--seed", "7", "--html", page) as demo:
         printed, complaints = demo.communicate(timeout=WITHIN)
+    assert page.read_text().startswith("<!doctype html>")
     assert (demo.returncode, complaints) == (0, "")
     assert [line[0] for line in verdicts(printed)] == ["✓", "-", *"✓" * 5]
 
 
-def test_a_claim_that_fails_fails_the_demo():
+def test_a_page_that_cannot_be_written_is_said(tmp_path):
+    """The demo ends with one line about it, and status 2."""
+    with running("--world-size", "1", "--epochs", "5", "--html", tmp_path) as demo:
+        _, complaints = demo.communicate(timeout=WITHIN)
+    assert demo.returncode == 2
+    assert complaints == f"torchcreator demo: error: {str(tmp_path)!r}: Is a directory\n"
+
+
+def test_a_claim_that_fails_fails_the_demo(tmp_path):
     """One epoch is too little: the demo says which claim failed and returns 1."""
-    with running("--epochs", "1") as demo:
+    with running("--epochs", "1", "--html", tmp_path / "page.html") as demo:
         printed, complaints = demo.communicate(timeout=WITHIN)
     assert (demo.returncode, complaints) == (1, "")
     failed = [line for line in verdicts(printed) if line.startswith("✗")]
@@ -102,11 +118,11 @@ def test_a_rank_that_fails_is_shown(monkeypatch, capsys):
     assert complaint.endswith("ValueError: broken on purpose\n\n")
 
 
-def test_the_same_seed_gives_the_same_numbers():
+def test_the_same_seed_gives_the_same_numbers(tmp_path):
     """Two runs with one seed end in the same values, bit for bit."""
     printed = []
     for _ in range(2):
-        with running("--epochs", "1", "--seed", "3") as demo:
+        with running("--epochs", "1", "--seed", "3", "--html", tmp_path / "page.html") as demo:
             printed.append(verdicts(demo.communicate(timeout=WITHIN)[0]))
     assert printed[0] == printed[1]
     assert len(printed[0]) == 7

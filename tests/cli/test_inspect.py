@@ -347,7 +347,7 @@ def test_no_name_colours_a_terminal(tmp_path):
 
 
 def test_a_terminal_without_rich_gets_plain_text(capsys, monkeypatch):
-    """rich is an extra: without it the plain table does."""
+    """It is an extra: without it the plain table does."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setitem(sys.modules, "rich", None)
     assert len(table(printed(capsys, "modelsfortest:Net"))) == 6

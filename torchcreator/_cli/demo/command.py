@@ -37,18 +37,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=epochs, default=default.epochs, metavar="N", help="passes over the data")
     add("--device", choices=["cpu", "cuda"], default=default.device, help="where to train")
     add("--seed", type=seed, default=default.seed, metavar="N", help="seed of all random numbers")
+    add("--html", metavar="FILE", help="the page of the model (default: in a new directory)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; return 0 when all that it claims holds, 1 when not, 2 when it cannot start."""
-    options = Options(arguments.world_size, arguments.epochs, arguments.device, arguments.seed)
+    options = Options(**{name: getattr(arguments, name) for name in Options.__annotations__})
     if obstacle := _missing_packages() or _missing_device(options.device):
         print(f"torchcreator demo: error: {obstacle}", file=sys.stderr)
         return UNUSABLE
     with loading():  # torch, and what the extra brings; no process has been started yet
         from torchcreator._cli.demo.show import show
-    return show(options)
+    try:
+        return show(options)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        print(f"torchcreator demo: error: {error.filename!r}: {reason}", file=sys.stderr)
+        return UNUSABLE
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

@@ -13,3 +13,4 @@ class Options:
     epochs: int = 20
     device: str = "cpu"
     seed: int = 0
+    html: str | None = None

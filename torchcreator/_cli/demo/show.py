@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import astuple
+from pathlib import Path
+from tempfile import mkdtemp
 
 import torch
 from rich.console import Console
@@ -15,6 +17,7 @@ from rich.table import Table
 import torchcreator
 from torchcreator._cli.demo import digits, messages
 from torchcreator._cli.demo.checks import claims
+from torchcreator._cli.demo.model import classifier
 from torchcreator._cli.demo.options import Options
 from torchcreator._cli.demo.ranks import RankError, started
 from torchcreator._cli.demo.training import Training
@@ -36,7 +39,23 @@ def show(options: Options) -> int:
     except RankError as error:
         print(f"torchcreator demo: error: {error}", file=sys.stderr)
         return 1
-    return _verdict(reports, console)
+    failed = _verdict(reports, console)
+    _page(options, console)
+    return failed
+
+
+def _page(options: Options, console: Console) -> None:
+    """Write the page of the model, and say where it is and what shows the same in a terminal."""
+    path = options.html or str(Path(mkdtemp(prefix="torchcreator-"), "demo.html"))
+    try:
+        torchcreator.inspect(classifier).html(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+    console.print(f"\nIts variables, to look at: {escape(path)}", soft_wrap=True)
+    console.print(
+        f"and in the terminal: torchcreator inspect {classifier.__module__}:{classifier.__name__}",
+        soft_wrap=True,
+    )
 
 
 def _heading(options: Options, learn: int, held_out: int) -> str:

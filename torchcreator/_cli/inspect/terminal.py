@@ -56,6 +56,7 @@ def _decisions(inventory: Inventory) -> Table:
 
 
 def _table(*headings: str) -> Table:
-    return Table(
-        *headings, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold"
-    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")  # a name is never cut short
+    return table

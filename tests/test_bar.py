@@ -1,0 +1,172 @@
+"""Bars show how far a build is, when it takes a while, and only to somebody who looks."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from torchcreator import _bar
+
+BUILD = """
+import sys, time
+from torch import nn
+import torchcreator as tc
+
+def slow(next_creator, **kwargs):
+    time.sleep({pause})
+    return next_creator(**kwargs)
+
+if {absent}:
+    sys.modules.update(dict.fromkeys({absent}))
+with tc.creator_scope(slow):
+    {call}
+print(*sorted({{"rich"}} & set(sys.modules)))  # torch itself imports tqdm
+"""
+
+BUILDING = "tc.build(lambda: nn.Sequential(*(nn.Linear(2, 2) for _ in range(4))))"
+DEFERRED = "tc.materialize(tc.defer(lambda: nn.Sequential(*(nn.Linear(2, 2) for _ in range(4)))))"
+
+
+def run(call=BUILDING, *, pause=0.25, absent=(), terminal=True):
+    """Run a build; return what it printed, and what standard error showed."""
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    if terminal:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    code = BUILD.format(call=call, pause=pause, absent=tuple(absent))
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, text=True
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            read = os.read(ours, 1 << 16)
+        except OSError:  # the other end of a terminal is closed
+            break
+        if not read:
+            break
+        shown += read
+    os.close(ours)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, shown.decode()
+    return printed.split(), re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode())
+
+
+@pytest.mark.parametrize("call", [BUILDING, DEFERRED], ids=["build", "materialize"])
+def test_a_long_build_shows_how_far_it_is(call):
+    """After a second there is a bar on the terminal, and it gets to its end."""
+    printed, shown = run(call)
+    assert "asking the creators" in shown
+    assert "100%" in shown
+    assert "rich" in printed
+
+
+def test_tqdm_serves_too():
+    """Without rich, tqdm draws it."""
+    _, shown = run(absent=["rich", "rich.progress"])
+    assert re.search(r"asking the creators: +\d+%.* 8/8", shown)
+
+
+def test_without_either_there_is_silence():
+    """Neither package is needed."""
+    _, shown = run(absent=["rich", "rich.progress", "tqdm"])
+    assert shown == ""
+
+
+def test_a_short_build_is_silent():
+    """Less than a second is not worth a bar, nor the import of what draws it."""
+    assert run(pause=0) == ([], "")
+
+
+def test_a_log_file_gets_no_bar():
+    """Where standard error is no terminal, nothing is shown or imported."""
+    assert run(terminal=False) == ([], "")
+
+
+class Bars:
+    """Stands for a package that draws bars."""
+
+    def __init__(self):
+        self.made = []
+
+    def __call__(self, title, total):
+        self.made.append([title, total, 0])
+        return self
+
+    def advance(self, steps=1):
+        self.made[-1][2] += steps
+
+    def close(self):
+        self.made[-1].append("closed")
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    """Let somebody look, and have no patience."""
+    drawn = Bars()
+    monkeypatch.setattr(_bar, "is_seen", lambda: True)
+    monkeypatch.setattr(_bar, "maker", lambda: drawn)
+    monkeypatch.setattr(_bar, "PATIENCE", 0.0)
+    return drawn
+
+
+def test_a_bar_counts_every_step(bars):
+    """What was done before it was drawn counts, too, and it is closed at the end."""
+    with _bar.bar("counting", 3) as advance:
+        for _ in range(3):
+            advance()
+    assert bars.made == [["counting", 3, 3, "closed"]]
+
+
+def test_a_bar_is_closed_by_an_error(bars):
+    """What goes wrong leaves no bar behind."""
+
+    def fail():
+        with _bar.bar("failing", 3) as advance:
+            advance()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert bars.made == [["failing", 3, 1, "closed"]]
+
+
+def test_one_bar_at_a_time(bars, monkeypatch):
+    """Under a bar of `progress`, say, a build draws none of its own."""
+    monkeypatch.setattr(_bar, "_showing", [bars])
+    with _bar.bar("second", 1) as advance:
+        advance()
+    assert bars.made == []
+
+
+def test_nobody_looks_where_there_is_no_standard_error(monkeypatch):
+    """A process without one, or with a closed one, is asked without an error."""
+    monkeypatch.setattr(sys, "stderr", None)
+    assert not _bar.is_seen()
+    with open(os.devnull) as closed:  # noqa: PTH123
+        pass
+    monkeypatch.setattr(sys, "stderr", closed)
+    assert not _bar.is_seen()
+
+
+def test_only_the_first_rank_shows_a_bar(monkeypatch):
+    """Several processes on one terminal would overwrite each other's."""
+
+    class Terminal:
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    assert _bar.is_seen()
+    monkeypatch.setattr(_bar.dist, "is_initialized", lambda: True)
+    for rank in (0, 1):
+        monkeypatch.setattr(_bar.dist, "get_rank", lambda rank=rank: rank)
+        assert _bar.is_seen() is (rank == 0)
