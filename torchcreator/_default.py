@@ -66,9 +66,11 @@ def default_creator(
     """
     if unknown:
         raise unknown_keyword(name, unknown)
-    if synchronization.__class__ is not VariableSynchronization:
+    if not (
+        synchronization.__class__ is VariableSynchronization
+        and aggregation.__class__ is VariableAggregation
+    ):
         synchronization = VariableSynchronization.of(synchronization, name)
-    if aggregation.__class__ is not VariableAggregation:
         aggregation = VariableAggregation.of(aggregation, name)
     return make(
         initial_value,

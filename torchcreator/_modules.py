@@ -19,6 +19,7 @@ from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import CreatorResultError, VariableValueError, shown
 from torchcreator._recursion import explained
 from torchcreator._root import Link, current
+from torchcreator._scope import current_chain, returned_none
 from torchcreator._spec import Declaration
 from torchcreator._table import OWN, declaration_of, declare, is_declared
 from torchcreator._target import target as _target
@@ -150,7 +151,7 @@ def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Pa
         # parameter may leave this module again.
         declare(module, name, own)
         return None
-    if link is None or link.module_chain is None or isinstance(module, _NEVER):
+    if link is None or link.module_step is None or isinstance(module, _NEVER):
         return None
     registrar = sys._getframe(2)
     floor, count = _floor[registrar.f_code is _SETATTR], sys.getrefcount(parameter)
@@ -200,11 +201,13 @@ def _create(link: Link, module: nn.Module, name: str, parameter: nn.Parameter) -
 
 
 def _through(link: Link, target: _StockTarget) -> Any:
-    assert link.module_chain is not None  # _on_register asked
+    assert link.module_step is not None  # _on_register asked
+    creator, onward = link.module_step
     shape, dtype, device = target.form
     token = _target.set(target)
     try:
-        return link.module_chain(
+        made: Any = creator(
+            onward,
             initial_value=None,
             trainable=None if target.parameter.requires_grad else False,
             validate_shape=shape is not None,
@@ -221,9 +224,12 @@ def _through(link: Link, target: _StockTarget) -> Any:
             module=target.module,
         )
     except RecursionError as error:
-        raise explained(error, _through, link.module_chain, target.name) from None
+        raise explained(error, _through, current_chain(), target.name) from None
     finally:
         _target.reset(token)
+    if made is None:
+        raise returned_none(creator, target.name)
+    return made
 
 
 class _Probe(nn.Module):

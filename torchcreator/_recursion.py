@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 from torchcreator._errors import CreatorRecursionError, called
@@ -19,8 +19,9 @@ def explained(
 
     Args:
         error: What Python raised.
-        entry: The function through which the chain is entered.
-        chain: A link of the chain: it calls a creator, which its variable ``creator`` holds.
+        entry: The function through which the chain is entered; it calls the first creator.
+        chain: A link of the chain. It calls a creator, and as in ``entry``, its variable
+            ``creator`` holds it.
         name: The variable's name.
     """
     if isinstance(error, CreatorRecursionError):
@@ -42,11 +43,13 @@ def _creators(traceback: TracebackType | None, entry: CodeType, link: CodeType) 
     """Return the creator that was running each time that ``entry`` was called inside one."""
     running: Any = None
     found = []
+    before: FrameType | None = None
     while traceback is not None:
         frame = traceback.tb_frame
-        if frame.f_code is link:
-            running = frame.f_locals["creator"]
-        elif frame.f_code is entry and running is not None:
-            found.append(running)
-        traceback = traceback.tb_next
+        if frame is not before:  # a frame that raises anew comes twice
+            if frame.f_code is entry and running is not None:
+                found.append(running)
+            if frame.f_code is entry or frame.f_code is link:
+                running = frame.f_locals.get("creator", running)
+        before, traceback = frame, traceback.tb_next
     return found

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from torch import nn
 
     from torchcreator._table import SpecTable
-    from torchcreator._types import NextCreator
+    from torchcreator._types import Creator, NextCreator
 
     Owners: TypeAlias = dict[int, tuple[weakref.ref[nn.Module | SpecTable], str]]
+
+Step: TypeAlias = "tuple[Creator, NextCreator]"
 
 _counting = Lock()
 _LAST = sys.maxsize
@@ -111,25 +113,25 @@ class Link:
     Attributes:
         scope: The scope.
         outward: The link of the scope around it.
-        chain: Makes a variable with the creators from this scope outward.
-        module_chain: The same for stock modules' parameters; None if no open scope wants them.
+        step: The innermost creator, and the rest of the chain, its ``next_creator``.
+        module_step: The same for stock modules' parameters; None if no open scope wants them.
         root: What the outermost scope owns.
     """
 
-    __slots__ = ("chain", "module_chain", "outward", "root", "scope")
+    __slots__ = ("module_step", "outward", "root", "scope", "step")
 
     def __init__(
         self,
         scope: Any,
         outward: Link | None,
-        chain: NextCreator,
-        module_chain: NextCreator | None,
+        step: Step,
+        module_step: Step | None,
         root: Root,
     ) -> None:
         self.scope = scope
         self.outward = outward
-        self.chain = chain
-        self.module_chain = module_chain
+        self.step = step
+        self.module_step = module_step
         self.root = root
 
 

@@ -13,7 +13,7 @@ from typing_extensions import ParamSpec
 from torchcreator import _watch
 from torchcreator._default import default_creator
 from torchcreator._errors import CreatorResultError, ScopeError, VariableTypeError, called, shown
-from torchcreator._root import Link, Root, current
+from torchcreator._root import Link, Root, Step, current
 from torchcreator._types import Creator, NextCreator
 
 P = ParamSpec("P")
@@ -31,17 +31,16 @@ def _linked(scope: creator_scope, outward: Link | None, root: Root) -> Link:
     if _watch.tracer is not None:  # somebody inspects: asked here, so that a variable need not be
         creator = _watch.tracer.traced(scope, outward)
     if outward is None:
-        chain = _chained(creator, default_creator)
-        return Link(scope, None, chain, chain if scope.modules else None, root)
-    chain = _chained(creator, outward.chain)
-    onward = outward.module_chain
+        step: Step = creator, default_creator
+        return Link(scope, None, step, step if scope.modules else None, root)
+    step = creator, _chained(outward.step)
     if not scope.modules:
-        module_chain = onward
-    elif onward is outward.chain:
-        module_chain = chain
+        module_step = outward.module_step
+    elif outward.module_step is outward.step:
+        module_step = step
     else:
-        module_chain = _chained(creator, onward or default_creator)
-    return Link(scope, outward, chain, module_chain, root)
+        module_step = creator, _chained(outward.module_step)
+    return Link(scope, outward, step, module_step, root)
 
 
 def relinked(link: Link | None, outward: Link | None = None) -> Link | None:
@@ -59,11 +58,16 @@ def _root(outward: Link) -> Root:
     return Root(outward.root.counted())
 
 
-def _chained(creator: Creator, onward: NextCreator) -> NextCreator:
+def _chained(step: Step | None) -> NextCreator:
+    """Return a creator and the rest of the chain behind it as one call."""
+    if step is None:
+        return default_creator
+    creator, onward = step
+
     def next_creator(**kwargs: Any) -> Any:
         made = creator(onward, **kwargs)
         if made is None:
-            raise _returned_none(creator, kwargs.get("name"))
+            raise returned_none(creator, kwargs.get("name"))
         return made
 
     return next_creator
@@ -72,7 +76,7 @@ def _chained(creator: Creator, onward: NextCreator) -> NextCreator:
 def current_chain() -> NextCreator:
     """Return the creators of the open scopes and the default creator behind them, as one call."""
     link = current.get()
-    return default_creator if link is None else link.chain
+    return _chained(None if link is None else link.step)
 
 
 class creator_scope:
@@ -198,7 +202,8 @@ def _without(scope: creator_scope, link: Link | None) -> Link | None:
     return _linked(link.scope, _without(scope, link.outward), link.root)
 
 
-def _returned_none(creator: Creator, name: Any) -> CreatorResultError:
+def returned_none(creator: Creator, name: Any) -> CreatorResultError:
+    """Return the error for a creator that forgot to return what it made."""
     return CreatorResultError(
         f"Creator {called(creator)} returned None for variable {name or 'Variable'!r}.",
         "Whatever a creator returns becomes the variable.",

@@ -13,6 +13,7 @@ from torchcreator._default import make, unknown_keyword
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._recursion import explained
 from torchcreator._root import current
+from torchcreator._scope import current_chain, returned_none
 from torchcreator._target import set_aside, target
 from torchcreator._types import Constraint, Device, InitialValue, Shape
 from torchcreator._values import in_place
@@ -88,9 +89,11 @@ def variable(
     if unknown:
         raise unknown_keyword(name, unknown)
     # Members pass without a call: nearly all variables bring the defaults.
-    if synchronization.__class__ is not VariableSynchronization:
+    if not (
+        synchronization.__class__ is VariableSynchronization
+        and aggregation.__class__ is VariableAggregation
+    ):
         synchronization = VariableSynchronization.of(synchronization, name)
-    if aggregation.__class__ is not VariableAggregation:
         aggregation = VariableAggregation.of(aggregation, name)
     if shape is not None and callable(initial_value):
         initial_value = in_place(initial_value, name, shape, dtype, device)
@@ -113,8 +116,10 @@ def variable(
             module,
         )
     kept = set_aside(module, name)
+    creator, onward = link.step
     try:
-        return link.chain(
+        made: nn.Parameter | None = creator(
+            onward,
             initial_value=initial_value,
             trainable=trainable,
             validate_shape=validate_shape,
@@ -131,7 +136,10 @@ def variable(
             module=module,
         )
     except RecursionError as error:
-        raise explained(error, variable, link.chain, name) from None
+        raise explained(error, variable, current_chain(), name) from None
     finally:
         if kept is not None:
             target.reset(kept)
+    if made is None:
+        raise returned_none(creator, name)
+    return made

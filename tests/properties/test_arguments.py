@@ -11,6 +11,7 @@ import pickle
 import traceback
 import warnings
 from dataclasses import MISSING, fields
+from operator import length_hint
 
 import pytest
 import torch
@@ -65,7 +66,8 @@ def keywords(draw, most=3):
 
 def state():
     """Return everything that a variable leaves behind besides itself."""
-    given = dict(_root.process_names._next)
+    counters = _root.process_names._numbers
+    given = {name: length_hint(numbers) for name, numbers in counters.items()}
     return _root.current.get(), given, len(_table._live)
 
 

@@ -14,7 +14,7 @@ from torchcreator._building import under_way
 from torchcreator._default import default_creator
 from torchcreator._recording import Recording
 from torchcreator._root import Link, current
-from torchcreator._scope import creator_scope, relinked
+from torchcreator._scope import creator_scope, current_chain, relinked
 from torchcreator._spec import Declaration
 from torchcreator._table import specs_of
 from torchcreator._target import target_of
@@ -91,17 +91,18 @@ def foresee(
     link = current.get()
     assert link is not None  # somebody asked because there is one
     trace.inside = False  # these scopes were opened before
-    opened = relinked(link, Link(creator_scope(_make_nothing), None, _end, _end, link.root))
+    opened = relinked(link, Link(creator_scope(_make_nothing), None, _END, _END, link.root))
     assert opened is not None
     found = []
     token = current.set(opened)
     try:
+        chain = current_chain()
         specs = specs_of([held.parameter for held in parameters])
         for held, spec in zip(parameters, specs, strict=True):
             target = Foreseen(held, recording.device_of(held.parameter))
             value = TrueValue(recording, held.parameter, target.name)
             places = held.places
-            ask(opened.chain, target, value, device=target.device, names=places, spec=spec)
+            ask(chain, target, value, device=target.device, names=places, spec=spec)
             target.journey = trace.journeys.pop()
             found.append(target)
     finally:
@@ -123,8 +124,7 @@ def _make_nothing(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]
     return next_creator(**kwargs)
 
 
-def _end(**kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
-    return _make_nothing(default_creator, **kwargs)
+_END = _make_nothing, default_creator
 
 
 def _standing_for(
