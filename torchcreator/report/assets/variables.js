@@ -88,7 +88,7 @@ function readVariables({ after, before }) {
 /** One line of the table: the texts of the columns now, and before where they differ. */
 function readRow(now, was, columns, before) {
   const it = now ?? was;
-  const row = { it, now, was, parts: partsOf(it), text: {}, old: {}, bins: {} };
+  const row = { it, parts: partsOf(it), text: {}, old: {}, bins: {} };
   for (const { id, text, bin } of columns) {
     if (!text) continue;
     row.text[id] = text(it);
