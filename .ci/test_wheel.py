@@ -18,7 +18,7 @@ PARTS = [
     *(f"test_{name}.py" for name in ("assign", "enums", "errors", "messages", "names", "private")),
     *(f"test_{name}.py" for name in ("scope", "spec", "values", "variable")),
 ]
-"""What needs no file of the repository but those beside it, in about a minute."""
+"""What a wheel can be wrong about, in about a minute: modules, data, types, the plugin."""
 WHERE = "import torchcreator, torchcreator._api; print(torchcreator.__file__)"
 
 
@@ -30,7 +30,8 @@ def install(wheel: Path) -> None:
 
 def run_tests(place: Path) -> None:
     """Run the tests from a copy that has no package beside it."""
-    shutil.copytree(ROOT / "tests", place / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("tests", "docs", "examples"):
+        shutil.copytree(ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", place)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     found = subprocess.run(
