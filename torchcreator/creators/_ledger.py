@@ -28,19 +28,7 @@ _COMPARED = ("dtype", "device", "trainable", "constraint", "synchronization", "a
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """One variable in all but its value: what ledgers and reports have in common.
-
-    Attributes:
-        name: Its full name where that is known.
-        shape: Its shape, or None while that is unknown.
-        dtype: Its dtype.
-        device: Its device.
-        trainable: Whether it requires a gradient.
-        constraint: The projection applied after each optimizer step, or None.
-        synchronization: When the values of several ranks are brought together.
-        aggregation: How one value is made of the values of several ranks.
-        tags: What the caller and the creators told each other.
-    """
+    """One variable in all but its value: what ledgers and reports have in common."""
 
     name: str
     shape: torch.Size | None
@@ -67,12 +55,19 @@ class Described:
 class Entry(Described):
     """One variable, as it was when its creators were through.
 
-    Its name is a full one in a build, and later in a plain scope, while the model lives; else the
-    name that it was given.
-
     Attributes:
         order: How many variables the ledger held before this one.
+        name: Its full name where that is known: in a build, and later in a plain scope, while the
+            model lives; else the name that it was given.
         module: The type of the module that owns it, or None.
+        shape: Its shape, or None while that is unknown.
+        dtype: Its dtype.
+        device: Its device.
+        trainable: Whether it requires a gradient.
+        constraint: The projection applied after each optimizer step, or None.
+        synchronization: When the values of several ranks are brought together.
+        aggregation: How one value is made of the values of several ranks.
+        tags: What the caller and the creators told each other.
         creators: The creators of the scopes that were open, the innermost first.
         changed: By keyword, what `record` was handed and what the parameter became, where those
             differ: what the creators further out did.

@@ -60,8 +60,17 @@ class Row(Described):
     """One variable of a model; a tied parameter is one, by its first name.
 
     Attributes:
+        name: Its full name.
         module: The path of the module that owns it, ``""`` for the model itself.
         module_type: That module's type.
+        shape: Its shape, or None while that is unknown.
+        dtype: Its dtype.
+        device: Where it is, or will be.
+        trainable: Whether it requires a gradient.
+        constraint: The projection applied after each optimizer step, or None.
+        synchronization: When the values of several ranks are brought together.
+        aggregation: How one value is made of the values of several ranks.
+        tags: What the caller and the creators told each other.
         declared: Whether a creator or `variable` made it; the policies of others are the defaults.
         ties: The other names of the same parameter.
         decisions: What the creators changed, the innermost first; those that changed nothing are

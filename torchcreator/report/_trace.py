@@ -94,7 +94,8 @@ class Trace:
                     made = next_creator(**passed)
                 finally:
                     self._handed_on = waiting
-                received = _Facts(made)
+                if isinstance(made, nn.Parameter):  # else the end of the chain will say so
+                    received = _Facts(made)
                 return made
 
             made = creator(hand_on, **given)
