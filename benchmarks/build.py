@@ -13,6 +13,7 @@ from torch import nn
 
 import torchcreator as tc
 from benchmarks import _memory, _models
+from benchmarks._floor import drawn
 from benchmarks._measure import Pair, Question, Take, Work, question
 from benchmarks._models import Factory, placed
 from benchmarks._peers import peer
@@ -63,6 +64,11 @@ def zero_init(factory: Factory) -> Work:
             factory()
 
     return theirs
+
+
+def floor(factory: Factory) -> Work:
+    """Return a construction that is recorded by nobody, and filled with one draw each."""
+    return functools.partial(drawn, factory)
 
 
 def plain(factory: Factory) -> Work:
@@ -123,6 +129,14 @@ QUESTIONS = [
     comparison("`build(Llama 12 × 768, seed=…)`", "seeded", LLAMA, at_most=0.36),
     comparison(
         "`build(300 × Linear(16, 16), seed=…)`", "seeded", LINEARS, at_most=4.0, seconds=4.0
+    ),
+    comparison(
+        "`build(300 × Linear(16, 16), seed=…)`",
+        "seeded",
+        LINEARS,
+        floor,
+        against="two modes that only note each call, and a seeded draw: the floor",
+        seconds=4.0,
     ),
     comparison("`build(GPT2)`, bit for bit the same", "exact", GPT2, at_most=1.05),
     comparison("`build(Llama 12 × 768)`, bit for bit the same", "exact", LLAMA, at_most=1.05),

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
 
 import torchcreator as tc
+from benchmarks._floor import noted
 from benchmarks._measure import Pair, Question, Work, question
 from benchmarks._models import Factory, gpt2, linears, llama, on_meta
 from benchmarks._peers import peer
@@ -18,6 +22,26 @@ from benchmarks._run import main
 def meta(factory: Factory) -> Work:
     """Return a construction under torch's own scope."""
     return functools.partial(on_meta, factory)
+
+
+def meta_initialised(factory: Factory) -> Work:
+    """Return a construction under torch's scope that does not leave out the initialisation.
+
+    transformers leaves it out when it sees that the device is meta, and then makes no call that
+    could be recorded.
+    """
+
+    def theirs() -> None:
+        model: Any = on_meta(factory)
+        with torch.device("meta"):
+            model.initialize_weights()
+
+    return theirs
+
+
+def floor(factory: Factory) -> Work:
+    """Return a construction under two modes that only note each call."""
+    return functools.partial(noted, factory)
 
 
 def empty_weights(factory: Factory) -> Work:
@@ -52,12 +76,17 @@ def comparison(
 
 
 ACCELERATE = "`accelerate.init_empty_weights`"
+INITIALISED = '`torch.device("meta")`, its initialisation not left out'
+FLOOR = "two modes that only note each call: the floor of any recorder"
 
 QUESTIONS = [
     comparison("`defer(GPT2)`", gpt2, at_most=1.2, headline=True),
     comparison("`defer(GPT2)`", gpt2, empty_weights, against=ACCELERATE),
     comparison("`defer(Llama 12 × 768)`", llama, at_most=1.2),
+    comparison("`defer(Llama 12 × 768)`", llama, meta_initialised, against=INITIALISED),
+    comparison("`defer(Llama 12 × 768)`", llama, floor, against=FLOOR),
     comparison("`defer(300 × Linear(16, 16))`", linears, at_most=1.2),
+    comparison("`defer(300 × Linear(16, 16))`", linears, floor, against=FLOOR),
     comparison("`defer(300 × Linear(16, 16))`", linears, empty_weights, against=ACCELERATE),
 ]
 

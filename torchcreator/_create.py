@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from types import CellType
 
 import torch
@@ -67,7 +68,7 @@ class _Creation:
             parameter.requires_grad_(trainable)
             return
         ref = self.recording.tape.ref(parameter)
-        with _private.no_function_modes(), torch.inference_mode(parameter.is_inference()):
+        with _private.no_function_modes(), _as_inference(parameter):
             if own:  # parameters of one storage go on sharing it
                 memory = self._memory.setdefault(storage, data.untyped_storage())
                 data = self.recording.view(ref, memory)
@@ -83,7 +84,7 @@ class _Creation:
         But for parameters: they have creators of their own to pass.
         """
         waiting = [(t, r) for t, r in self._objects.pop(storage) if t is not parameter]
-        if alike:
+        if alike and waiting:
             loose = [(t, r) for t, r in waiting if not isinstance(t, nn.Parameter)]
             with torch.no_grad():
                 share(self.recording, loose, data.untyped_storage())
@@ -147,6 +148,14 @@ def _laid_out(data: torch.Tensor, ref: Ref) -> bool:
         ref.stride,
         ref.offset,
     )
+
+
+def _as_inference(parameter: nn.Parameter) -> AbstractContextManager[object]:
+    """Return a context in which tensors are inference tensors if the parameter is one."""
+    inference = parameter.is_inference()
+    if inference is torch.is_inference_mode_enabled():  # nearly always
+        return nullcontext()
+    return torch.inference_mode(inference)
 
 
 def _put_real(parameter: nn.Parameter, data: torch.Tensor) -> None:

@@ -94,4 +94,4 @@ def _values(
         done = set(large)
         storages = [s for s in storages if s not in done]
     for storage in storages:
-        yield storage, value(storage)
+        yield storage, recording.value_here(objects[storage][0][1])

@@ -6,7 +6,7 @@ import sys
 import sysconfig
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 
@@ -14,8 +14,12 @@ _STANDARD = sysconfig.get_paths()["stdlib"]
 _OURS_AND_TORCHS = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
 
+Place: TypeAlias = tuple[CodeType, int]
+"""Some code, and an instruction in it: a line, as long as nobody asks for its number."""
+
+
 class Line(NamedTuple):
-    """A place in some code; its number is looked up when it is asked for."""
+    """A line of code; its number is looked up when it is asked for."""
 
     code: CodeType
     instruction: int
@@ -51,11 +55,11 @@ _is_library = _Libraries()
 _DEPTH = 5  # so many calls of this library, at the least, lie between a logged call and its line
 
 
-def user_line() -> Line:
-    """Return the innermost line on the stack that is not torch's, Python's or this library's."""
+def user_place() -> Place:
+    """Return the innermost place on the stack that is not torch's, Python's or this library's."""
     frame: FrameType = sys._getframe(_DEPTH)
     code = frame.f_code
     while _is_library[code.co_filename] and frame.f_back is not None:
         frame = frame.f_back
         code = frame.f_code
-    return Line(code, frame.f_lasti)
+    return code, frame.f_lasti

@@ -13,7 +13,7 @@ from torchcreator import _private
 from torchcreator._arguments import META, argument, blank, mapped, tensors_in
 from torchcreator._draws import Draws, is_default
 from torchcreator._errors import BuildError
-from torchcreator._lines import user_line
+from torchcreator._lines import Line, user_place
 from torchcreator._replay import Environment, replay, view
 from torchcreator._tape import Op, Ref, Tape
 from torchcreator._traits import Traits, traits_of
@@ -196,8 +196,8 @@ class Log:
         if traits.draws and kwargs and kwargs.get("generator") is not None:
             explicit = None if is_default(kwargs["generator"]) else kwargs["generator"]
             kwargs = {**kwargs, "generator": None}
-        dtype, line = torch.get_default_dtype(), user_line()
-        op = Op(func, traits, args, kwargs, outputs, reads, writes, whole, dtype, line)
+        dtype, place = torch.get_default_dtype(), user_place()
+        op = Op(func, traits, args, kwargs, outputs, reads, writes, whole, dtype, place)
         number = self.tape.log(op)
         if traits.draws:
             self.draws.noted(number, self.tape.device(writes[0]), explicit)
@@ -205,7 +205,7 @@ class Log:
     def escape(self, what: str) -> None:
         """Raise the error for something in the constructor that cannot be recorded."""
         raise BuildError(
-            f"{what} cannot be recorded; it was called at {user_line()}.",
+            f"{what} cannot be recorded; it was called at {Line(*user_place())}.",
             "While a model is built its tensors have no memory yet, so none can be read, written "
             "or handed on without torch seeing it.",
             "Do it after build(), or construct this model without build().",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, TypeVar
@@ -66,7 +67,6 @@ class Recording:
         parameters: dict[str, int] = {}
         others: dict[str, int] = {}
         found: Objects = {}
-        seen: set[int] = set()
         with _private.no_function_modes():
             for name, tensor in named_tensors(model):
                 storage = log.known(tensor)
@@ -75,12 +75,14 @@ class Recording:
                         continue
                     storage = self.tape.ref(tensor).storage
                 ref = self.refs[name] = self.tape.ref_at(storage, tensor)
-                self.names.setdefault(storage, []).append(name)
-                is_parameter = isinstance(tensor, nn.Parameter)
-                (parameters if is_parameter else others)[name] = storage
-                if id(tensor) not in seen:  # a tie has several names
-                    seen.add(id(tensor))
-                    found.setdefault(storage, []).append((tensor, ref))
+                (parameters if isinstance(tensor, nn.Parameter) else others)[name] = storage
+                if storage not in found:  # nearly always
+                    self.names[storage] = [name]
+                    found[storage] = [(tensor, ref)]
+                else:
+                    self.names[storage].append(name)
+                    if all(tensor is not other for other, _ in found[storage]):
+                        found[storage].append((tensor, ref))
         self.initialised.update(parameters.values())
         self.draws.recorded(parameters, others)
         return found
@@ -181,12 +183,14 @@ def named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     for held in (_parameters_of, _buffers_of, vars):
         for prefix, module in modules:
             for name, value in held(module).items():
-                if isinstance(value, torch.Tensor):
+                if type(value) not in _NO_TENSORS and isinstance(value, torch.Tensor):
                     yield prefix + name, value
 
 
 _parameters_of: Callable[[nn.Module], dict[str, Any]] = operator.attrgetter("_parameters")
 _buffers_of: Callable[[nn.Module], dict[str, Any]] = operator.attrgetter("_buffers")
+_NO_TENSORS = frozenset({type(None), bool, int, float, str, tuple, list, set, dict, OrderedDict})
+"""What modules hold most; torch's classes take longer to say what is an instance of them."""
 
 
 def share(recording: Recording, tensors: list[Object], memory: torch.UntypedStorage) -> None:

@@ -16,6 +16,7 @@ from torch._ops import OpOverload
 
 from torchcreator import _private
 from torchcreator._arguments import META
+from torchcreator._private import dispatch_stack_depth, function_modes_active
 from torchcreator._record import Args, Kwargs, Recorder
 from torchcreator._traits import Function, Traits, traits_of
 
@@ -30,7 +31,7 @@ _FANS = ("fan_in", "fan_out")
 
 def passable() -> bool:
     """Return whether the recorder is the only mode that a call would meet on its way."""
-    return _private.dispatch_stack_depth() == 1 and not _private.function_modes_active()
+    return dispatch_stack_depth() == 1 and not function_modes_active()
 
 
 def _factory(function: Function, op: OpOverload) -> Shortcut:

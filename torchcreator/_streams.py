@@ -76,13 +76,15 @@ class Streams:
         """Give each draw the name of the first parameter that depends on it."""
         for device, state in self._found.items():  # the constructor may have seeded them
             default_generator(device).set_state(state)
+        ops, seeds = self._tape.ops, self._seeds
         for storages in (parameters, others):
             for name in sorted(storages):
-                numbers = self._tape.slice([storages[name]])
-                for position, number in enumerate(
-                    n for n in numbers if self._tape.ops[n].traits.draws
-                ):
-                    self._assign(number, name, position)
+                position = 0
+                for number in self._tape.slice([storages[name]]):
+                    if ops[number].traits.draws:
+                        if number not in seeds:
+                            seeds[number] = self._hash(name, position)
+                        position += 1
 
     def run(self, number: int, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run a draw in its own stream."""

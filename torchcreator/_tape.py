@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from torchcreator import _private
-from torchcreator._lines import Line
+from torchcreator._lines import Line, Place
 from torchcreator._traits import Traits
 
 
@@ -43,7 +43,12 @@ class Op(NamedTuple):
     writes: tuple[int, ...]
     whole: tuple[int, ...]  # the storages it gives a content that owes nothing to the old one
     default_dtype: torch.dtype
-    line: Line
+    place: Place
+
+    @property
+    def line(self) -> Line:
+        """The line of the user's code that it came from."""
+        return Line(*self.place)
 
     @property
     def name(self) -> str:
