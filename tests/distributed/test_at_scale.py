@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -32,10 +33,12 @@ class Traffic(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.namespace == "c10d":
             name = func._schema.name.removeprefix("c10d::").rstrip("_")
-            # The last list of tensors is what goes in; all-gather's first is what comes out.
-            tensors = args[1] if name == "allgather" else args[0]
+            # What gathers or scatters is given what comes out first, and then what goes in.
+            given = args[0] if name in ("allreduce", "broadcast") else args[1]
             self.calls[name] += 1
-            self.bytes[name] += sum(t.nbytes for t in tensors)
+            self.bytes[name] += sum(
+                t.nbytes for t in ([given] if torch.is_tensor(given) else given)
+            )
         return func(*args, **(kwargs or {}))
 
 
@@ -57,9 +60,9 @@ def model_in_thirds():
         return nn.Sequential(*(nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS)))
 
 
-def step(model):
+def step(model, width=WIDTH):
     with Traffic() as traffic:
-        model(torch.ones(1, WIDTH, requires_grad=True)).sum().backward()
+        model(torch.ones(1, width, requires_grad=True)).sum().backward()
     return traffic
 
 
@@ -81,6 +84,83 @@ def test_a_plain_module_sends_a_count_per_parameter_more(many_ranks):
     got = step(model)
     assert got.calls == {"allreduce": math.ceil(4 * ELEMENTS / (25 * MIB))}
     assert got.bytes["allreduce"] == 4 * (ELEMENTS + 2 * LAYERS)
+
+
+def sharded(aggregation, **options):
+    """Return three layers of 1,024 units, each a group of FSDP2's, with a policy for all."""
+
+    def creator(next_creator, **kwargs):
+        return next_creator(**{**kwargs, "aggregation": aggregation})
+
+    with tc.creator_scope(creator):
+        model = nn.Sequential(*(nn.Linear(1024, 1024) for _ in range(3)))
+    for layer in model:
+        fully_shard(layer, **options)
+    return fully_shard(model, **options)
+
+
+SHARDED_BYTES = 3 * 4 * (1024 * 1024 + 1024)
+
+
+@pytest.mark.parametrize("aggregation", ["none", "mean", "sum", "only_first_replica"])
+def test_fsdp2_sends_what_it_sends_without_policies(many_ranks, aggregation):
+    """Under every policy a step gathers each shard twice, and scatters each gradient once."""
+    model = sharded(aggregation)
+    with Traffic() as set_up:
+        aggregate_gradients(model)
+    gathered = 3 if aggregation in ("sum", "only_first_replica") else 0
+    assert set_up.calls == {"allgather": 1} | ({"_allgather_base": 3} if gathered else {})
+    for _ in range(2):
+        got = step(model, 1024)
+        assert got.calls == {"_allgather_base": 6, "_reduce_scatter_base": 3}
+        assert got.bytes["_allgather_base"] == 2 * SHARDED_BYTES / 1024
+        assert got.bytes["_reduce_scatter_base"] == SHARDED_BYTES
+
+
+def test_hybrid_sharding_adds_an_all_reduce_of_each_shard(many_ranks):
+    """Over 128 replicas of 8 shards, a step also reduces each shard over the replicas."""
+    names = ("replicate", "shard")
+    mesh = dist.device_mesh.init_device_mesh("cpu", (128, 8), mesh_dim_names=names)
+    model = sharded("sum", mesh=mesh)
+    with Traffic() as set_up:
+        aggregate_gradients(model)
+    assert set_up.calls == {"allgather": 1, "broadcast": 1, "_allgather_base": 3}
+    assert set_up.bytes["broadcast"] == SHARDED_BYTES / 8
+    got = step(model, 1024)
+    assert got.calls == {"_allgather_base": 6, "_reduce_scatter_base": 3, "allreduce": 3}
+    assert got.bytes["_reduce_scatter_base"] == SHARDED_BYTES
+    assert got.bytes["allreduce"] == SHARDED_BYTES / 8
+
+
+@pytest.mark.parametrize("ranks", [2, 1024, 100_000])
+@pytest.mark.parametrize("attach", [data_parallel, aggregate_gradients])
+def test_what_a_rank_puts_in_does_not_depend_on_how_many_there_are(ranks, attach):
+    """A step of DDP or of a plain module sends as much on two ranks as on 100,000."""
+    dist.init_process_group("fake", store=FakeStore(), rank=1, world_size=ranks)
+    model = model_in_thirds()
+    attached = attach(model)
+    got = step(attached if attach is data_parallel else model)
+    counts = 0 if attach is data_parallel else 2 * LAYERS
+    assert got.bytes == {"allreduce": 4 * (ELEMENTS + counts)}
+    del attached
+    dist.destroy_process_group()
+
+
+def test_variables_with_groups_of_their_own_travel_there(many_ranks):
+    """Each process group, device and dtype has all-reduces of its own."""
+    model = nn.Module()
+    model.shared = nn.Parameter(torch.zeros(WIDTH))
+    for i in range(4):
+        group = dist.new_group(range(8)) if i % 2 else None
+        value = torch.zeros(WIDTH, dtype=torch.float64 if i > 1 else torch.float32)
+        made = tc.variable(value, name=f"v{i}", aggregation="sum", process_group=group)
+        model.register_parameter(f"v{i}", made)
+    aggregate_gradients(model)
+    with Traffic() as got:
+        torch.stack([p.sum().double() for p in model.parameters()]).sum().backward()
+    # v0 goes with the undeclared one; v1, v2 and v3 differ in group, in dtype, and in both.
+    assert got.calls == {"allreduce": 4}
+    assert got.bytes["allreduce"] == (4 + 4 + 4 + 8 + 8) * (WIDTH + 1)
 
 
 def test_compression_halves_the_bytes(many_ranks):
