@@ -26,8 +26,8 @@ class TorchCreatorError(Exception):
         ├── DistributedError (RuntimeError)      ranks disagree, or a host cannot do what was asked
         └── MissingExtraError (ImportError)      an optional dependency is not installed
 
-    What a creator raises, or an initial value that is a function, passes as it is. After one of these
-    nothing is half done: no name is given away, no scope left open, no declaration kept.
+    What a creator raises, or an initial value that is a function, passes as it is. After one of
+    these nothing is half done: no name is given away, no scope left open, no declaration kept.
 
     Args:
         what: What was wrong, with the value and the variable's name.

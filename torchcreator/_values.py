@@ -243,7 +243,9 @@ def _converted(value: Any, wanted: Wanted) -> torch.Tensor:
     try:
         data = torch.tensor(value, dtype=wanted.dtype, device=wanted.device)
     except Exception as error:  # a value of somebody's own class may raise anything
-        wrong_type = isinstance(error, (TypeError, RuntimeError)) and "overflow" not in str(error)
+        wrong_type = (
+            isinstance(error, (TypeError, RuntimeError)) and "overflow" not in str(error).lower()
+        )
         reason = str(error).partition("\n")[0].rstrip(". ")
         raise (VariableTypeError if wrong_type else VariableValueError)(
             f"The initial value of variable {wanted.name!r} is {shown(value, 80)}.",
