@@ -117,6 +117,38 @@ def test_a_creator_that_answers_is_told(around):
     assert str(decision) == "answering: answered itself"
 
 
+def test_a_creator_that_steps_in_is_told():
+    """One that makes the parameter itself when the next one fails has answered, too."""
+
+    def failing(next_creator, **kwargs):
+        raise ZeroDivisionError
+
+    def careful(next_creator, **kwargs):
+        try:
+            return next_creator(**{**kwargs, "aggregation": "sum"})
+        except ZeroDivisionError:
+            return tc.default_creator(**{**kwargs, "device": "cpu"})
+
+    (decision,) = tc.inspect(inside(failing, careful, made=Gain))["weight"].decisions
+    assert (decision.creator, decision.answered, decision.changed) == ("careful", True, {})
+
+
+def test_tags_that_are_written_into_are_told():
+    """A creator need not copy the tags to be told of."""
+
+    def writing(next_creator, **kwargs):
+        kwargs["tags"]["stage"] = 2
+        return next_creator(**kwargs)
+
+    def tagged():
+        model = nn.Module()
+        model.gain = tc.variable([1.0], tags={"stage": 1})
+        return model
+
+    row = tc.inspect(inside(writing, made=tagged))["gain"]
+    assert decisions(row) == ["writing: tags.stage 1 -> 2"]
+
+
 def test_what_is_changed_on_the_way_back_is_told():
     """A creator may change, or replace, what the next one returned."""
 

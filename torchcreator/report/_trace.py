@@ -82,12 +82,11 @@ class Trace:
         def probe(next_creator: NextCreator, /, **given: Any) -> nn.Parameter:
             journey, number, begun = self._continued(depth)
             before = {key: given.get(key) for key in _KEYWORDS}
-            handed: dict[str, Any] | None = None
-            received: _Facts | None = None
+            before["tags"] = dict(before["tags"] or {})  # a creator may write into them
+            received: tuple[dict[str, Any], _Facts] | None = None
 
             def hand_on(**passed: Any) -> nn.Parameter:
-                nonlocal handed, received
-                handed = passed
+                nonlocal received
                 journey.device = passed.get("device")
                 waiting, self._handed_on = self._handed_on, (journey, depth, number)
                 try:
@@ -95,15 +94,15 @@ class Trace:
                 finally:
                     self._handed_on = waiting
                 if isinstance(made, nn.Parameter):  # else the end of the chain will say so
-                    received = _Facts(made)
+                    received = passed, _Facts(made)
                 return made
 
             made = creator(hand_on, **given)
-            changed = {} if handed is None else _changes(before, handed)
+            changed: dict[str, tuple[str, str]] = {}
             if received is not None and isinstance(made, nn.Parameter):
-                changed |= received.changes(made)
-            answered = handed is None
-            journey.decisions[number] = Decision(label, opened, changed, answered)
+                handed, facts = received
+                changed = {**_changes(before, handed), **facts.changes(made)}
+            journey.decisions[number] = Decision(label, opened, changed, received is None)
             if begun and isinstance(made, nn.Parameter):
                 journey.parameter, journey.declaration = made, declaration_of_new(made)
                 self.journeys.append(journey)
@@ -157,7 +156,7 @@ def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, tuple[s
         for key in _KEYWORDS
         if key != "tags" and differs(key, before[key], after.get(key, _UNSET.get(key)))
     }
-    old, new = before["tags"] or {}, after.get("tags") or {}
+    old, new = before["tags"], after.get("tags") or {}
     for tag in {**old, **new}:
         if tag != TIED and differs("tag", old.get(tag), new.get(tag)):
             changed[f"tags.{tag}"] = (in_words("tag", old.get(tag)), in_words("tag", new.get(tag)))
