@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import _report
+from benchmarks._measure import Question
 from benchmarks._process import CHECKOUT, answers_of, questions
 from benchmarks._report import Report, UsageError
 from benchmarks._rows import Missing, Row, table
@@ -29,6 +30,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--quick", action="store_true", help="rough figures, in a fraction of it")
     made.add_argument("--device", default="cpu", help="cpu, or cuda where there is one")
     made.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    made.add_argument(
+        "--from", type=Path, metavar="FILE", dest="known", help="measure nothing: read that file"
+    )
     made.add_argument("--readme", action="store_true", help="write the README's table anew")
     made.add_argument(
         "--compare",
@@ -48,8 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if new is None:
             names = _files(arguments.only or FILES)
             _check(arguments)
-            rows = list(_answers(names, quick=arguments.quick, device=arguments.device))
-            new = _report.describe(rows, device=arguments.device, quick=arguments.quick)
+            new = _report.read(arguments.known) if arguments.known else _measured(names, arguments)
             _show(new, names, arguments)
     except UsageError as error:
         print(f"python -m benchmarks: {error}", file=sys.stderr)
@@ -59,11 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(any(isinstance(row, Missing) and row.failed for row in new.rows))
 
 
-def headline_names(names: Sequence[str] = FILES) -> list[tuple[str, str]]:
-    """Return the work and the other side of each row that the README shows."""
-    return [
-        (asked.work, asked.against) for name in names for asked in questions(name) if asked.headline
-    ]
+def headlines(names: Sequence[str] = FILES) -> list[Question]:
+    """Return the questions whose answers the README shows."""
+    asked = [one for name in names for one in questions(f"benchmarks.{name}")]
+    return [one for one in asked if one.headline]
 
 
 def _compared(paths: Sequence[Path]) -> tuple[Report | None, Report | None]:
@@ -87,27 +89,34 @@ def _check(arguments: argparse.Namespace) -> None:
     import torch
 
     device = arguments.device
-    if device.split(":")[0] not in ("cpu", "cuda"):
+    if device not in ("cpu", "cuda"):
         raise UsageError(f"--device is cpu or cuda, not {device!r}")
     if device != "cpu" and not torch.cuda.is_available():
         raise UsageError(f"--device {device}: torch {torch.__version__} sees no CUDA device here")
     _report.check_target(arguments.json)
     if arguments.readme and (arguments.only or device != "cpu"):
         raise UsageError("--readme needs all rows, on cpu: leave out --only and --device")
+    with_table(README.read_text(), "")
 
 
 def _answers(names: Sequence[str], *, quick: bool, device: str) -> Iterator[Row]:
     """Yield the rows of each file, which runs in a process of its own."""
     for number, name in enumerate(names, 1):
         print(f"{name} ({number} of {len(names)})", file=sys.stderr)
-        yield from answers_of(name, quick=quick, device=device)
+        yield from answers_of(f"benchmarks.{name}", quick=quick, device=device)
+
+
+def _measured(names: Sequence[str], arguments: argparse.Namespace) -> Report:
+    """Ask the questions of these files."""
+    rows = list(_answers(names, quick=arguments.quick, device=arguments.device))
+    return _report.describe(rows, device=arguments.device, quick=arguments.quick)
 
 
 def _show(report: Report, names: Sequence[str], arguments: argparse.Namespace) -> None:
     """Print the tables, and write the files that were asked for."""
     machine, torch = report.machine, report.versions["torch"]
     print(f"{machine['cpu']}, {machine['cores']} cores, torch {torch}, {machine['device']}\n")
-    shown = _report.headlines(report.rows, headline_names(names))
+    shown = _report.headlines(report.rows, headlines(names))
     print(table(report.rows), shown, sep="\n\n")
     if arguments.json:
         _report.write(report, arguments.json)

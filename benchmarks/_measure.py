@@ -9,11 +9,12 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, thread_time
 
 import torch
 
 Work = Callable[[], object]
+Clock = Callable[[], float]
 Pair = tuple[Work, Work]
 """Ours and theirs, ready to run."""
 
@@ -59,7 +60,8 @@ class Question:
         seconds: How long all takes together should measure; what takes longer runs three times.
         takes: How often to start over. Where objects lie in memory moves a figure by some per cent,
             so that one take, however long, does not say how far another will differ.
-        threads: What ``torch.set_num_threads`` gets; None for one per core.
+        threads: What ``torch.set_num_threads`` gets; None for one per core. Work on one thread is
+            timed by the processor time of that thread, all other work by the clock on the wall.
         unit: "s", or "MiB".
         headline: Whether the README shows it.
         size: Where on a curve it stands, for questions about growth.
@@ -132,7 +134,7 @@ def question(
         return Question(
             work,
             against,
-            functools.partial(_prepared, prepare),
+            functools.partial(_prepared, prepare, clock_for(threads)),
             at_most,
             seconds,
             takes,
@@ -173,34 +175,43 @@ def ask(asked: Question, *, quick: bool = False) -> Ratio:
     )
 
 
-def timed(ours: Work, theirs: Work, seconds: float) -> Take:
+def clock_for(threads: int | None) -> Clock:
+    """Return the clock for work on so many threads.
+
+    The processor time of a thread stands still while other processes have its core.
+    """
+    return thread_time if threads == 1 and DEVICE.type == "cpu" else perf_counter
+
+
+def timed(ours: Work, theirs: Work, seconds: float, clock: Clock = perf_counter) -> Take:
     """Time two functions in turns, and the second one a second time, as a third party.
 
     The fastest run is the one that other processes disturbed least, and taking turns, in an order
     that changes each round, lets neither gain from a warm cache or a clock that slows down.
     """
     contenders = (ours, theirs, theirs)
-    first, second = calls_per_sample(ours), calls_per_sample(theirs)
-    return Take(*_fastest(contenders, (first, second, second), seconds))
+    first, second = calls_per_sample(ours, clock), calls_per_sample(theirs, clock)
+    return Take(*_fastest(contenders, (first, second, second), seconds, clock))
 
 
-def calls_per_sample(work: Work) -> int:
+def calls_per_sample(work: Work, clock: Clock = perf_counter) -> int:
     """Return how many calls make one sample long enough to time, warming ``work`` up on the way."""
-    if _sample(work, 1) > 100 * SAMPLE_SECONDS:  # warm or not, one is enough
-        return 1
+    work()  # may import, compile, and fill caches
     calls = 1
-    while (spent := min(_sample(work, calls) for _ in range(3))) < SAMPLE_SECONDS:
-        calls *= 2 if spent == 0 else max(2, min(10, int(SAMPLE_SECONDS / spent) + 1))
+    while (spent := _sample(work, calls, clock)) < SAMPLE_SECONDS:
+        calls *= 2 if spent <= 0 else max(2, min(10, int(SAMPLE_SECONDS / spent) + 1))
     return calls
 
 
-def _prepared(prepare: Callable[[], Iterator[Pair]], seconds: float) -> Take:
+def _prepared(prepare: Callable[[], Iterator[Pair]], clock: Clock, seconds: float) -> Take:
     """Time the pair that a generator yields, and let the generator end."""
     with contextlib.contextmanager(prepare)() as (ours, theirs):
-        return timed(ours, theirs, seconds)
+        return timed(ours, theirs, seconds, clock)
 
 
-def _fastest(contenders: Sequence[Work], calls: Sequence[int], seconds: float) -> list[float]:
+def _fastest(
+    contenders: Sequence[Work], calls: Sequence[int], seconds: float, clock: Clock
+) -> list[float]:
     """Return each contender's fastest time for one call."""
     fastest = [float("inf")] * len(contenders)
     end = perf_counter() + seconds
@@ -208,23 +219,23 @@ def _fastest(contenders: Sequence[Work], calls: Sequence[int], seconds: float) -
         if number >= 3 and perf_counter() >= end:
             break
         for turn in order:
-            spent = _sample(contenders[turn], calls[turn]) / calls[turn]
+            spent = _sample(contenders[turn], calls[turn], clock) / calls[turn]
             fastest[turn] = min(fastest[turn], spent)
     return fastest
 
 
-def _sample(work: Work, calls: int) -> float:
+def _sample(work: Work, calls: int, clock: Clock) -> float:
     """Return the seconds that ``calls`` calls take, with the garbage collector held back."""
     collecting = gc.isenabled()
     gc.collect(0)
     gc.disable()
     try:
         _finish()
-        start = perf_counter()
+        start = clock()
         for _ in range(calls):
             work()
         _finish()
-        return perf_counter() - start
+        return clock() - start
     finally:
         if collecting:
             gc.enable()

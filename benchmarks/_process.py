@@ -23,7 +23,7 @@ LIMIT = 1800.0
 
 def questions(name: str) -> Sequence[Question]:
     """Return what a file asks."""
-    found: Sequence[Question] = importlib.import_module(f"benchmarks.{name}").QUESTIONS
+    found: Sequence[Question] = importlib.import_module(name).QUESTIONS
     return found
 
 
@@ -31,7 +31,7 @@ def answers_of(name: str, *, quick: bool, device: str = "cpu", limit: float = LI
     """Return a file's rows; if its process dies, those that it had, and that the rest failed.
 
     Args:
-        name: The module, below ``benchmarks``.
+        name: The module.
         quick: Whether rough figures will do.
         device: Where the questions put tensors.
         limit: Seconds after which it is given up.
@@ -51,7 +51,7 @@ def _run(name: str, options: list[str], device: str, limit: float) -> str:
     """Run a file, and return how its process ended."""
     try:
         run = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{name}", *options],
+            [sys.executable, "-m", name, *options],
             env={**os.environ, "TORCHCREATOR_BENCHMARK_DEVICE": device},
             cwd=CHECKOUT,
             timeout=limit,

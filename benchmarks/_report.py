@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks._measure import Ratio
+from benchmarks._measure import Question, Ratio
 from benchmarks._rows import Row, figure, from_dict, short
 
 PACKAGES = (
@@ -187,8 +187,8 @@ def explain(old: Report, new: Report) -> str:
     return "\n".join([*lines, f"{len(moved)} of {len(compared)} rows moved beyond noise"])
 
 
-def headlines(rows: Sequence[Row], names: Sequence[tuple[str, str]]) -> str:
-    """Return the README's table: the rows of these names, in this order.
+def headlines(rows: Sequence[Row], questions: Sequence[Question]) -> str:
+    """Return the README's table: what was answered to these questions, in this order.
 
     The last column is what the same work took against everything else that does it.
     """
@@ -196,14 +196,15 @@ def headlines(rows: Sequence[Row], names: Sequence[tuple[str, str]]) -> str:
         "| work | against | ratio [noise] | at most | and against |",
         "| --- | --- | ---: | ---: | --- |",
     ]
-    for work, against in names:
-        same = [row for row in rows if row.work == work]
-        row = next((row for row in same if row.against == against), None)
-        others = [row for row in same if row.against != against and isinstance(row, Ratio)]
-        beside = ", ".join(f"{other.against} {short(other.ratio)}" for other in others)
-        ratio = figure(row) if isinstance(row, Ratio) else "not measured"
-        at_most = short(row.at_most) if isinstance(row, Ratio) and row.at_most is not None else ""
-        lines.append(f"| {work} | {against} | {ratio} | {at_most} | {beside} |")
+    for asked in questions:
+        same = [row for row in rows if isinstance(row, Ratio) and row.work == asked.work]
+        found = [figure(row) for row in same if row.against == asked.against]
+        others = [
+            f"{row.against} {short(row.ratio)}" for row in same if row.against != asked.against
+        ]
+        at_most = "" if asked.at_most is None else short(asked.at_most)
+        cells = (asked.work, asked.against, *(found or ["not measured"]), at_most)
+        lines.append(f"| {' | '.join(cells)} | {'; '.join(others)} |")
     return "\n".join(lines)
 
 

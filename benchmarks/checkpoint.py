@@ -1,12 +1,11 @@
 """Build with `from_checkpoint`, against other ways to load: ``python -m benchmarks.checkpoint``.
 
-The file is of 2 GiB, written once per question. accelerate and transformers load it where they are
+The file is of 2 GiB, written once. accelerate and transformers load it where they are
 installed, transformers a Llama of the same size.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import tempfile
@@ -78,12 +77,15 @@ def accelerated(path: Path) -> nn.Module:
 WAYS: dict[str, Way] = {"built": built, "assigned": assigned, "accelerated": accelerated}
 
 
-@contextlib.contextmanager
-def saved() -> Iterator[Path]:
-    """Yield a checkpoint, for as long as it is needed."""
-    with tempfile.TemporaryDirectory() as folder:
-        save(path := Path(folder) / "model.safetensors")
-        yield path
+FOLDER = tempfile.TemporaryDirectory()
+"""Removed when the process ends."""
+
+
+@functools.cache
+def saved() -> Path:
+    """Write the checkpoint, the first time it is needed, and return its path."""
+    save(path := Path(FOLDER.name) / "model.safetensors")
+    return path
 
 
 def comparison(
@@ -97,8 +99,7 @@ def comparison(
     """Return the question how a build compares with another way to load the same file."""
 
     def pair() -> Iterator[Pair]:
-        with saved() as path:
-            yield functools.partial(built, path), functools.partial(other, path)
+        yield functools.partial(built, saved()), functools.partial(other, saved())
 
     return question(
         WORK,
@@ -145,8 +146,7 @@ def memory(way: str, name: str, *, at_most: float | None = None) -> Question:
     """Return the question how much memory of its own a way to load takes, against the file."""
 
     def take(seconds: float) -> Take:
-        with saved() as path:
-            rise = _memory.peak("benchmarks.checkpoint", "load", way, str(path))
+        rise = _memory.peak("benchmarks.checkpoint", "load", way, str(saved()))
         return Take(rise, GIB * 1024)
 
     return Question(

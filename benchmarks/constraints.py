@@ -246,7 +246,7 @@ QUESTIONS = [
     in_training(constraints.Orthogonal(), at_most=2.0, seconds=6.0),
     *(
         against_parametrization(
-            ORTHOGONAL, constraints.Orthogonal(), parametrized(way), against=f"parametrize, {way}"
+            ORTHOGONAL, constraints.Orthogonal(), parametrized(way), against=f"parametrize ({way})"
         )
         for way in ("cayley", "matrix_exp", "householder")
     ),

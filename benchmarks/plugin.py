@@ -43,7 +43,9 @@ def importing(ours: str, theirs: str) -> Question:
     def pair() -> Iterator[Pair]:
         yield process("-c", ours), process("-c", theirs)
 
-    return question(f"`{ours}`", against=f"`{theirs}`", seconds=SECONDS, takes=2)(pair)
+    return question(f"`{ours}`", against=f"`{theirs}`", seconds=SECONDS, takes=2, threads=None)(
+        pair
+    )
 
 
 def suite(what: str, option: str) -> Question:
@@ -61,6 +63,7 @@ def suite(what: str, option: str) -> Question:
         against="without",
         seconds=SECONDS,
         takes=2,
+        threads=None,
     )(pair)
 
 

@@ -75,13 +75,15 @@ def _measured(curves: Sequence[Curve], *, quick: bool) -> Sequence[Row]:
     rows: list[Row] = []
     for curve in curves:
         print(curve.module, file=sys.stderr)
-        rows += answers_of(f"growth.{curve.module}", quick=quick)
+        rows += answers_of(f"benchmarks.growth.{curve.module}", quick=quick)
     return rows
 
 
 def _points(curve: Curve, rows: Sequence[Row]) -> list[Ratio]:
     """Return those rows that belong to a curve."""
-    names = {(asked.work, asked.against) for asked in questions(f"growth.{curve.module}")}
+    names = {
+        (asked.work, asked.against) for asked in questions(f"benchmarks.growth.{curve.module}")
+    }
     measured = [row for row in rows if isinstance(row, Ratio)]
     return [row for row in measured if (row.work, row.against) in names]
 

@@ -64,7 +64,7 @@ def loaded(size: int) -> Question:
     return question(
         "`tc.build` with `from_checkpoint`",
         against="meta, `load_file`, `assign=True`",
-        takes=2,
+        takes=1 if size > 1000 else 2,
         threads=None,
         size=size,
         brief=size < 1000,

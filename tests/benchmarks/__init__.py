@@ -1,0 +1,1 @@
+"""The benchmarks as a program: what they measure is not asserted anywhere."""
