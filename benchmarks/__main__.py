@@ -14,8 +14,8 @@ from benchmarks._report import Report, UsageError
 from benchmarks._rows import Missing, Row, table
 
 FILES = (
-    *("core", "stock_modules", "lookup", "defer", "build", "checkpoint", "constraints"),
-    *("distributed", "plugin"),
+    *("core", "stock_modules", "floor", "lookup", "defer", "build", "checkpoint"),
+    *("constraints", "distributed", "plugin"),
 )
 """One per question, in the order of the table. Each is run in a process of its own."""
 
