@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import sys
 from contextlib import AbstractContextManager, nullcontext
-from types import CellType
 
 import torch
 from torch import nn
@@ -16,6 +13,7 @@ from torchcreator._objects import Objects, replace
 from torchcreator._recording import Recording, share
 from torchcreator._spec import Declaration, VariableSpec
 from torchcreator._table import OWN, declare, specs_of
+from torchcreator._take_over import take_over
 from torchcreator._tape import Ref
 from torchcreator._types import NextCreator
 from torchcreator._waiting import RecordedTarget, TrueValue, ask
@@ -54,7 +52,7 @@ class _Creation:
         parameters.clear()
         for refused, _ in replaced:
             self._forget(refused)
-        _take_over(replaced)
+        take_over(replaced)
 
     def put(
         self, parameter: nn.Parameter, value: TrueValue, data: torch.Tensor, trainable: bool
@@ -164,24 +162,3 @@ def _put_real(parameter: nn.Parameter, data: torch.Tensor) -> None:
         parameter.data = data
     else:
         replace(parameter, data.view_as(data), requires_grad=False)
-
-
-def _take_over(replaced: list[tuple[nn.Parameter, nn.Parameter]]) -> None:
-    """Put the creators' own parameters where else the constructor kept the old ones.
-
-    An optimizer's groups, a recurrent module's list of flat weights, a list of the user's.
-    """
-    new_of = {id(old): new for old, new in replaced}
-    # Held by `replaced`'s tuple, the loop variable and the argument; more means someone else.
-    held = [old for old, _ in replaced if sys.getrefcount(old) > 3]
-    if not held:
-        return
-    for holder in gc.get_referrers(*held):
-        if isinstance(holder, CellType):
-            holder.cell_contents = new_of.get(id(holder.cell_contents), holder.cell_contents)
-        elif type(holder) is list and holder is not held:
-            holder[:] = [new_of.get(id(value), value) for value in holder]
-        elif isinstance(holder, dict) and holder is not new_of:
-            for key, value in list(holder.items()):
-                if id(value) in new_of:
-                    holder[key] = new_of[id(value)]
