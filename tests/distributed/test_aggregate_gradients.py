@@ -249,6 +249,29 @@ def converted(rank):
     return through_call, message, gradients(model)
 
 
+def evaluated_and_frozen(rank):
+    results = []
+    for host in ("ddp", "plain", "fsdp2"):
+        model, _ = HOSTS[host][0](rank)
+        if host != "fsdp2":  # whose all-gather torch itself does not do there
+            with torch.inference_mode():
+                model(feed(rank))
+        if host == "plain":  # DDP and FSDP2 want to know beforehand
+            model.summed.requires_grad_(False)
+            model(feed(rank)).backward()
+            assert model.summed.grad is None
+            with_factors = (model.first, model.nested.summed, model.nested.first)
+            for parameter in with_factors:
+                parameter.requires_grad_(False)
+            model(feed(rank)).backward()
+            for parameter in (model.summed, *with_factors):
+                parameter.requires_grad_(True)
+            model.zero_grad()
+        model(feed(rank)).backward()
+        results.append(gradients(model)["summed"])
+    return results
+
+
 def called_twice(rank):
     results = []
     for host in ("ddp", "plain", "fsdp2"):
@@ -387,6 +410,7 @@ SCENARIOS = [
     raised_half_way,
     checkpointed,
     converted,
+    evaluated_and_frozen,
     called_twice,
     removed,
     dropped_handle,
@@ -424,6 +448,11 @@ def test_what_an_unsynchronised_backward_used_is_reduced_by_the_next(played):
     for rank, got in enumerate(played["unused_after_no_sync"]):
         nested = {k: v for k, v in expected(rank, backwards=2).items() if "." in k}
         assert got == expected(rank) | nested | {"never": None}
+
+
+def test_evaluation_and_frozen_parameters_do_no_harm(played):
+    """A sum is a sum after a forward in inference mode, and after its parameter was frozen."""
+    assert played["evaluated_and_frozen"] == [[3.0, 3.0, 3.0]] * 2
 
 
 def test_a_nan_stays_on_its_rank_where_only_the_first_counts(played):

@@ -92,7 +92,7 @@ class ArrivalSet:
         """Put back what was lost since: ``.to(dtype)`` gives a parameter another node."""
         nodes = _nodes([arrival.parameter for arrival in self._arrivals.values()])
         for (key, arrival), node in zip(list(self._arrivals.items()), nodes, strict=True):
-            if arrival.node is not node:
+            if node is not None and arrival.node is not node:
                 self._arrivals[key] = arrival.renewed()
 
     def remove(self) -> None:
@@ -112,11 +112,16 @@ class _Nodes(torch.autograd.Function):
 
 @torch.enable_grad()
 def _nodes(parameters: list[nn.Parameter]) -> list[object]:
-    """Return each parameter's AccumulateGrad node, which `get_gradient_edge` gives one by one."""
+    """Return each parameter's AccumulateGrad node, which `get_gradient_edge` gives one by one.
+
+    There is None for one that is frozen by now, and for all of them in inference mode.
+    """
     if not parameters:
         return []
-    behind = _Nodes.apply(*parameters).grad_fn.next_functions  # type: ignore[no-untyped-call]
-    return [node for node, _ in behind]
+    behind = _Nodes.apply(*parameters).grad_fn  # type: ignore[no-untyped-call]
+    if behind is None:
+        return [None] * len(parameters)
+    return [node for node, _ in behind.next_functions]
 
 
 def _factor(m: Managed, world: World, came: set[int]) -> Prehook | None:
