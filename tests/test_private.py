@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.ranks import run_ranks
 from torchcreator import _private
 
+OLDEST = torch.__version__.startswith("2.6.")
+
 
 def test_a_backward_has_a_number_and_an_end():
     """Inside a backward its number is known, and a callback runs once before it returns."""
@@ -33,6 +35,7 @@ def test_a_backward_has_a_number_and_an_end():
     assert _private.current_graph_task() == -1
 
 
+@pytest.mark.skipif(OLDEST, reason="FSDP2 of torch 2.6 does not run on a CPU")
 def test_ddp_and_fsdp_are_as_we_know_them(tmp_path):
     """DDP leaves alone what it is told to; FSDP2 tells its parameters and its mesh."""
 
@@ -104,6 +107,8 @@ OF_INSTANCES = {
 @pytest.mark.parametrize("path", PATHS)
 def test_a_private_name_is_where_we_look_for_it(path):
     """Each private name that can be found without an instance is there."""
+    if OLDEST and path.startswith("torch._C._dynamo."):
+        pytest.skip("torch 2.6 hides a function from its compiler by skip_code")
     try:
         found = pkgutil.resolve_name(path)
     except (AttributeError, ImportError) as error:
@@ -244,6 +249,7 @@ def test_plain_meta_tensors_are_told_from_sparse_ones():
     assert not _private.is_plain_meta(torch.empty(1))
 
 
+@pytest.mark.skipif(OLDEST, reason="torch 2.6 compiles what a hidden function calls")
 def test_a_hidden_function_is_not_compiled():
     """torch.compile runs such a function, and what it calls, without looking into it."""
     seen = []
