@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from torchcreator import _private
+from torchcreator import _private, _sticky
 from torchcreator._arguments import mapped
 from torchcreator._record import Recorder
 from torchcreator._shortcuts import SHORTCUTS, passable
@@ -120,6 +120,8 @@ def _is_meta_asked(recorder: Recorder, func: Function, args: Any, kwargs: Any) -
     words = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     tensor, *options = words
     function = getattr(nn.init, code.co_name)
+    if _sticky.keeps(values[tensor]):
+        return False  # it draws as often as without a recorder, and writes nothing
     recorder.log.call(function, values[tensor], {word: values[word] for word in options})
     return True
 

@@ -34,12 +34,16 @@ class Sticky(_modes.OwnMode):
 
     def pin(self, tensor: torch.Tensor) -> None:
         """Protect the storage of ``tensor``."""
-        reference = StorageWeakRef(tensor.untyped_storage())
+        with _private.no_function_modes():
+            reference = StorageWeakRef(tensor.untyped_storage())
         self.pins[reference.cdata] = reference
 
     def pinned(self, tensor: object) -> bool:
         """Return whether the storage of ``tensor`` is protected."""
-        return isinstance(tensor, torch.Tensor) and tensor.untyped_storage()._cdata in self.pins
+        if not isinstance(tensor, torch.Tensor):
+            return False
+        with _private.no_function_modes():  # which may refuse to show a storage, as a recorder does
+            return _private.storage_key(tensor) in self.pins
 
     @_private.not_compiled
     def __torch_dispatch__(
@@ -107,6 +111,13 @@ def _constructing() -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def keeps(tensor: torch.Tensor) -> bool:
+    """Return whether a write to ``tensor`` that is asked for now would be dropped."""
+    link = current.get()
+    mode = None if link is None else link.root.sticky
+    return isinstance(mode, Sticky) and mode.pinned(tensor) and _constructing()
 
 
 def pin(root: Root, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
