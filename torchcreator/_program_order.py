@@ -10,7 +10,7 @@ import torch
 
 from torchcreator import _private
 from torchcreator._draws import Explicit, Function, default_generator, scratch_arguments
-from torchcreator._replay import default_dtype
+from torchcreator._replay import ReplayError, default_dtype
 from torchcreator._tape import Op, Tape
 
 
@@ -129,7 +129,12 @@ class ProgramOrder:
         scratch = self._memory(op.args[0].storage) if op.traits.fills else None
         args, kwargs = scratch_arguments(self._tape, number, self, scratch)
         with torch.no_grad(), _private.no_function_modes(), default_dtype(op.default_dtype):
-            self._draw(number, op, args, kwargs)
+            try:
+                self._draw(number, op, args, kwargs)
+            except ReplayError:
+                raise
+            except Exception as error:
+                raise ReplayError(op) from error
 
     def _draw(self, number: int, op: Op, args: list[Any], kwargs: dict[str, Any]) -> Any:
         line, origin = self._origins[number]

@@ -88,6 +88,8 @@ def filled(tape: Tape, ref: Ref, draws: Draws) -> torch.Tensor | None:
             draws.run(number, [value, *op.args[1:]], op.kwargs)
         else:
             op.func(value, *op.args[1:], **op.kwargs)
+    except ReplayError:  # of another draw, which this one has to come after
+        raise
     except Exception as error:
         raise ReplayError(op) from error
     return value

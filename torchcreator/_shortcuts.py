@@ -25,7 +25,7 @@ _CPU = torch.device("cpu")
 _FORM = frozenset({"device", "dtype"})
 _PLAIN = (torch.Tensor, nn.Parameter)
 _INT = frozenset({int})
-_SIMPLE = frozenset({bool, int, float, str, type(None)})
+_NUMBER = frozenset({bool, int, float})
 _FANS = ("fan_in", "fan_out")
 
 
@@ -39,7 +39,8 @@ def _factory(function: Function, op: OpOverload) -> Shortcut:
     traits = traits_of(op)
 
     def make(recorder: Recorder, args: Args, kwargs: Kwargs) -> Any:
-        size = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+        # A list would be the caller's, who may change it.
+        size = tuple(args[0]) if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
         if not args or not (kwargs.keys() <= _FORM and _INT.issuperset(map(type, size))):
             return NotImplemented
         device = kwargs.get("device")
@@ -57,12 +58,24 @@ def _factory(function: Function, op: OpOverload) -> Shortcut:
     return make
 
 
-def _fill(method: Function, *, draws: bool) -> Shortcut:
-    """Return the shortcut for a method that fills a tensor with numbers."""
+def _fill(method: Function, *words: str, draws: bool, least: int = 0) -> Shortcut:
+    """Return the shortcut for a method that fills a tensor with numbers.
+
+    Args:
+        method: The method.
+        words: What its arguments are called.
+        draws: Whether it draws.
+        least: How many of them it needs.
+    """
     traits = Traits(draws=draws, seeded=method if draws else None, fills=True, lone=True)
 
     def fill(recorder: Recorder, args: Args, kwargs: Kwargs) -> Any:
-        target = args[0]
+        target, *numbers = args
+        if kwargs and (numbers or not kwargs.keys() <= set(words)):
+            return NotImplemented
+        numbers += kwargs.values()
+        if not least <= len(numbers) <= len(words) or not _NUMBER.issuperset(map(type, numbers)):
+            return NotImplemented
         if target.requires_grad and torch.is_grad_enabled():
             return NotImplemented  # an error for a leaf, and history for others
         return _log(recorder, method, traits, target, args[1:], kwargs)
@@ -78,6 +91,8 @@ def _initialise(method: Function, *words: str, draws: bool) -> Shortcut:
         if args or kwargs.get("generator") is not None:
             return NotImplemented
         numbers = tuple([kwargs[word] for word in words])
+        if not _NUMBER.issuperset(map(type, numbers)):
+            return NotImplemented
         return _log(recorder, method, traits, kwargs["tensor"], numbers, {})
 
     return initialise
@@ -109,10 +124,7 @@ def _log(
     kwargs: Kwargs,
 ) -> Any:
     """Log a fill of a recorded tensor, and return the tensor."""
-    simple = _SIMPLE.issuperset(map(type, numbers)) and _SIMPLE.issuperset(
-        map(type, kwargs.values())
-    )
-    if not simple or type(target) not in _PLAIN or target.is_inference():
+    if type(target) not in _PLAIN or target.is_inference():
         return NotImplemented
     storage = recorder.log.known(target)
     if storage is None:
@@ -129,10 +141,10 @@ SHORTCUTS: dict[Function, Shortcut] = {
     torch.ones: _factory(torch.ones, _aten.ones.default),
     torch.rand: _factory(torch.rand, _aten.rand.default),
     torch.randn: _factory(torch.randn, _aten.randn.default),
-    _T.fill_: _fill(_T.fill_, draws=False),
+    _T.fill_: _fill(_T.fill_, "value", draws=False, least=1),
     _T.zero_: _fill(_T.zero_, draws=False),
-    _T.normal_: _fill(_T.normal_, draws=True),
-    _T.uniform_: _fill(_T.uniform_, draws=True),
+    _T.normal_: _fill(_T.normal_, "mean", "std", draws=True),
+    _T.uniform_: _fill(_T.uniform_, "from", "to", draws=True),
     nn.init.constant_: _initialise(_T.fill_, "val", draws=False),
     nn.init.normal_: _initialise(_T.normal_, "mean", "std", draws=True),
     nn.init.uniform_: _initialise(_T.uniform_, "a", "b", draws=True),

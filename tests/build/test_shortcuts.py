@@ -149,6 +149,12 @@ def test_a_default_device_is_seen():
         (lambda: torch.zeros(-1), RuntimeError, "negative"),
         (lambda: torch.zeros(), TypeError, "zeros"),
         (lambda: nn.Parameter(torch.zeros(2)).fill_(1), RuntimeError, "in-place"),
+        (lambda: torch.zeros(2).normal_("wide"), TypeError, "normal_"),
+        (lambda: torch.zeros(2).normal_(1.0, mean=2.0), TypeError, "normal_"),
+        (lambda: torch.zeros(2).normal_(width=2.0), TypeError, "normal_"),
+        (lambda: torch.zeros(2).uniform_(1, 2, 3), TypeError, "uniform_"),
+        (lambda: torch.zeros(2).fill_(), TypeError, "fill_"),
+        (lambda: nn.init.constant_(torch.zeros(2), "wide"), TypeError, "fill_"),
         (lambda: nn.init.kaiming_uniform_(torch.zeros(2)), ValueError, "Fan in and fan out"),
         (
             lambda: nn.init.kaiming_uniform_(torch.zeros(2, 2), nonlinearity="none"),
@@ -156,7 +162,7 @@ def test_a_default_device_is_seen():
             "Unsupported nonlinearity",
         ),
     ],
-    ids=["length", "nothing", "leaf", "fan", "nonlinearity"],
+    ids=str,
 )
 def test_mistakes_are_torchs_own(call, error, match):
     """A constructor's mistake raises what it raises without a build."""
@@ -164,6 +170,29 @@ def test_mistakes_are_torchs_own(call, error, match):
         call()
     with pytest.raises(error, match=match):
         build(lambda: Holding(call))
+
+
+def test_a_list_of_lengths_is_the_callers():
+    """What the caller does to the list that it passed as a size changes nothing."""
+
+    def make():
+        size = [2, 3]
+        w = torch.ones(size)
+        size.clear()
+        return w
+
+    assert build(Holding, make).w.tolist() == [[1.0] * 3] * 2
+
+
+def test_a_draw_before_that_fails_is_the_one_named():
+    """A draw that cannot be replayed since one before it fails names that one, and its line."""
+
+    def fill(w):
+        torch.empty(3).normal_(0, -1)
+        w.uniform_()
+
+    with pytest.raises(BuildError, match=r"Replaying normal_ for 'w' failed"):
+        build(Holding, filled(fill))
 
 
 def test_an_empty_kaiming_warns():
