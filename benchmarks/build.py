@@ -6,6 +6,7 @@ GPT-2 and the Llama shape need transformers.
 from __future__ import annotations
 
 import functools
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -59,6 +60,7 @@ def fabric(factory: Factory) -> Work:
 
 def zero_init(factory: Factory) -> Work:
     """Return a construction in DeepSpeed's scope, which splits each module once it is made."""
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", LOCAL_SIZE="1")  # it reads them
     deepspeed = peer("deepspeed")
     if not dist.is_initialized():
         meeting = f"file://{tempfile.mkdtemp()}/meeting"

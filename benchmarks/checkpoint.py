@@ -40,7 +40,7 @@ def model() -> nn.Module:
 def save(path: Path) -> None:
     """Write its values."""
     values = {f"{i}.weight": torch.randn(WIDTH, WIDTH) for i in range(LAYERS)}
-    peer("safetensors.torch").save_file(values, path)
+    peer("safetensors.torch").save_file(values, path, metadata={"format": "pt"})
 
 
 def built(path: Path) -> nn.Module:

@@ -35,20 +35,22 @@ def draw(curve: Curve, rows: Sequence[Ratio], path: Path) -> None:
     """Draw one picture as SVG, the same bytes for the same rows."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    settings = {"svg.hashsalt": "torchcreator", "font.size": 9, "axes.spines.top": False}
-    with mpl.rc_context({**settings, "axes.spines.right": False}):
+    settings = {"svg.hashsalt": "torchcreator", "svg.fonttype": "none", "font.size": 9}
+    with mpl.rc_context({**settings, "axes.spines.top": False, "axes.spines.right": False}):
         figure: Any = Figure(figsize=(7, 6), layout="constrained")
         times, ratios = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         _times(times, rows)
         _ratios(ratios, rows)
         times.set(title=curve.title, ylabel="fastest time")
-        times.set_yscale("linear" if curve.linear else "log")
+        if curve.linear:
+            times.set_ylim(bottom=0)
+            times.xaxis.set_major_locator(MaxNLocator(integer=True))
+        else:
+            times.set(xscale="log", yscale="log")
         times.yaxis.set_major_formatter(EngFormatter("s"))
         ratios.set(xlabel=curve.axis, ylabel="ours / theirs")
-        if not curve.linear:
-            ratios.set_xscale("log")
         for axes in (times, ratios):
             axes.grid(alpha=0.3)
             axes.legend(fontsize=8)

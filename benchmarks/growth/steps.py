@@ -38,7 +38,7 @@ def at(count: int) -> Question:
 
     return question(
         'declared: `constraint="non_neg"`',
-        against="`_foreach_clamp_min_` by hand",
+        against="`torch._foreach_clamp_min_` by hand",
         takes=2,
         size=count,
         brief=count in (10, 1_000, 10_000),
