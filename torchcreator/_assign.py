@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from torchcreator._collectives import World, aggregate
-from torchcreator._dtensor import is_sharded
+from torchcreator._dtensor import is_sharded, own_part
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import VariableTypeError, VariableValueError, shown
 from torchcreator._spec import VariableSpec
@@ -157,15 +157,8 @@ def _write(v: nn.Parameter, value: Value, write: Any) -> nn.Parameter:
     new = _converted(v, value, name)
     if spec is None or spec.synchronization in (_AUTO, _ON_WRITE):
         new = _agreed(new, spec, name)
-    write(v, _sharded_like(v, new) if is_sharded(v) else new)
+    write(v, own_part(new, v.device_mesh, v.placements) if is_sharded(v) else new)
     return v
-
-
-def _sharded_like(v: Any, new: torch.Tensor) -> torch.Tensor:
-    from torch.distributed.tensor import distribute_tensor
-
-    # Every rank holds the whole value already: each takes its own shard, nothing is sent.
-    return distribute_tensor(new, v.device_mesh, v.placements, src_data_rank=None)
 
 
 _AUTO = VariableSynchronization.AUTO

@@ -1,15 +1,18 @@
-"""Whether a tensor is sharded."""
+"""Whether a tensor is sharded, and a rank's own part of a whole one."""
 
 from __future__ import annotations
 
+import inspect
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from typing_extensions import TypeIs
 
 if TYPE_CHECKING:
-    from torch.distributed.tensor import DTensor
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor import DTensor, Placement
 
 
 def is_sharded(tensor: torch.Tensor) -> TypeIs[DTensor]:
@@ -17,3 +20,21 @@ def is_sharded(tensor: torch.Tensor) -> TypeIs[DTensor]:
     # Importing DTensor takes half a second, and before somebody did there is none.
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
+
+
+def own_part(whole: torch.Tensor, mesh: DeviceMesh, placements: Sequence[Placement]) -> DTensor:
+    """Return ``whole``, which every rank holds, as a ``DTensor``, each with its part of it.
+
+    Nothing is sent, so nobody waits for anybody.
+    """
+    from torch.distributed import tensor  # takes a while to import
+
+    distribute: Any = tensor.distribute_tensor
+    distributed: DTensor
+    if "src_data_rank" in inspect.signature(distribute).parameters:
+        distributed = distribute(whole, mesh, placements, src_data_rank=None)
+    else:  # torch 2.6, whose distribute_tensor() always sends the first rank's
+        everywhere = [tensor.Replicate()] * mesh.ndim
+        held = tensor.DTensor.from_local(whole, mesh, everywhere, run_check=False)
+        distributed = held.redistribute(mesh, placements)
+    return distributed

@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 
 from torchcreator._building import building
 from torchcreator._collectives import World
-from torchcreator._dtensor import is_sharded
+from torchcreator._dtensor import is_sharded, own_part
 from torchcreator._enums import VariableSynchronization
 from torchcreator._errors import DistributedError, VariableTypeError, VariableValueError, shown
 from torchcreator._types import Creator, NextCreator, VariableKwargs
@@ -65,8 +65,6 @@ def sharded(mesh: DeviceMesh, placements: Sequence[Placement]) -> Creator:
 
     @named(f"sharded({placements})")
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
-        from torch.distributed.tensor import distribute_tensor  # takes a while to import
-
         made = next_creator(**kwargs)
         if is_lazy(made) or is_sharded(made):
             return made
@@ -74,8 +72,7 @@ def sharded(mesh: DeviceMesh, placements: Sequence[Placement]) -> Creator:
             return before
         _check_valued(made, kwargs, "sharded")
         _check_dimensions(made, kwargs, placements)
-        # No source rank: every rank has the whole and takes its part, so nobody waits for anybody.
-        shard = distribute_tensor(made.detach(), mesh, placements, src_data_rank=None)
+        shard = own_part(made.detach(), mesh, placements)
         kept = replaced(made, shard)
         if building.get() is not None:
             # The build holds on to its own parameter until all are made: keep its shape only.
