@@ -6,6 +6,7 @@ import contextlib
 import copy
 import gc
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -300,7 +301,10 @@ def dropped_handle(rank):
         del handle
         gc.collect()
         model(feed(rank)).backward()
-        results.append(gradients(model)["summed"])
+        freed, got = weakref.ref(model), gradients(model)["summed"]
+        del model
+        gc.collect()
+        results.append((got, freed() is None))
     return results
 
 
@@ -493,8 +497,8 @@ def test_remove_gives_the_host_back(played):
 
 
 def test_the_handle_need_not_be_kept(played):
-    """A handle that the caller drops does not turn SUM into MEAN."""
-    assert played["dropped_handle"] == [[3.0, 3.0, 3.0]] * 2
+    """A handle that the caller drops does not turn SUM into MEAN, nor does it keep the model."""
+    assert played["dropped_handle"] == [[(3.0, True)] * 3] * 2
 
 
 def test_copies_of_a_plain_module_are_on_their_own(played):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -16,6 +20,8 @@ from torchcreator.distributed._handle import GradientAggregation, keep, release
 from torchcreator.distributed._plain import reducer_for, share, share_buffers
 from torchcreator.distributed._policy import Managed, reduced, survey, world_or_refuse
 from torchcreator.distributed._verify import check_specs
+
+_T = TypeVar("_T")
 
 
 def aggregate_gradients(
@@ -108,7 +114,9 @@ def _on_ddp(
     apart = [m for m in managed if m.has_own_group]
     share(apart, world)
     reducer, own = reducer_for(apart, world, None)
-    return GradientAggregation([arrivals, own], reducer, ddp.no_sync)
+    # Weak: what is kept for as long as the model lives must not keep the model alive.
+    no_sync = weakref.WeakMethod(ddp.no_sync)
+    return GradientAggregation([arrivals, own], reducer, lambda: _alive(no_sync)())
 
 
 def _on_fsdp(
@@ -128,7 +136,17 @@ def _on_fsdp(
     apart = [m for m in managed if not is_sharded(m.parameter)]
     share(apart, world)
     reducer, arrivals = reducer_for(apart, world, None)
-    return GradientAggregation([*sets, arrivals], reducer, lambda: _fsdp.no_sync(modules))
+    held = [weakref.ref(module) for module in modules]
+    return GradientAggregation(
+        [*sets, arrivals], reducer, lambda: _fsdp.no_sync([_alive(module) for module in held])
+    )
+
+
+def _alive(reference: Callable[[], _T | None]) -> _T:
+    """Return what a weak reference refers to."""
+    target = reference()
+    assert target is not None, "no_sync() is for a model that still exists"
+    return target
 
 
 def _on_plain(model: nn.Module, world: World, compress: torch.dtype | None) -> GradientAggregation:
