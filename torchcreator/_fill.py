@@ -31,7 +31,8 @@ def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
         recording: Where its values come from.
         objects: Every recorded tensor object, by storage; emptied.
     """
-    scripted = list(_held_by_script(model))
+    modules = list(model.modules())
+    scripted = list(_held_by_script(modules))
     chain = current_chain()
     if chain is not default_creator:
         create_parameters(model, recording, objects, chain)
@@ -48,31 +49,34 @@ def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
             advance()
     for held, name, tensor in scripted:
         held[name] = tensor
-    _check_filled(model, recording)
+    _check_filled(model, modules, recording)
 
 
-def _held_by_script(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, Any]]:
+def _held_by_script(modules: list[nn.Module]) -> Iterator[tuple[dict[str, Any], str, Any]]:
     """Yield what scripted modules hold: in C++, where no tensor object can be exchanged."""
-    for module in model.modules():
+    for module in modules:
         if isinstance(module, torch.jit.ScriptModule):
             yield from ((module._parameters, *item) for item in module._parameters.items())
             yield from ((module._buffers, *item) for item in module._buffers.items())
 
 
-def _check_filled(model: nn.Module, recording: Recording) -> None:
-    for prefix, module in model.named_modules():
+def _check_filled(model: nn.Module, modules: list[nn.Module], recording: Recording) -> None:
+    for module in modules:
         for held in (module._parameters, module._buffers):
             for name, tensor in held.items():
-                if (
-                    tensor is not None
-                    and tensor.is_meta
-                    and recording.storage_of(tensor) is not None
-                ):
-                    raise BuildError(
-                        f"{prefix}.{name} still has no memory.",
-                        "Something holds it where torch offers no way to exchange it.",
-                        "Construct this model without build().",
-                    )
+                if tensor is not None and tensor.is_meta:  # it may be there on purpose
+                    _check_on_purpose(model, module, name, recording.storage_of(tensor))
+
+
+def _check_on_purpose(model: nn.Module, owner: nn.Module, name: str, storage: int | None) -> None:
+    if storage is None:
+        return
+    path = next(path for path, module in model.named_modules() if module is owner)
+    raise BuildError(
+        f"{path}.{name} still has no memory.",
+        "Something holds it where torch offers no way to exchange it.",
+        "Construct this model without build().",
+    )
 
 
 def _values(

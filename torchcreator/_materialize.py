@@ -67,7 +67,7 @@ def materialize(model: Model, *, device: Device | None = None) -> Model:
     if recording is None:
         raise _not_deferred(model)
     shards = _loaded_shards()
-    tensors = list(named_tensors(model))
+    tensors = named_tensors(model)
     sharded = [] if shards is None else [(n, t) for n, t in tensors if shards.on_meta(t)]
     if sharded and current_chain() is not default_creator:
         raise _sharded_in_scope(sharded[0][0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -174,21 +173,24 @@ class Recording:
         )
 
 
-def named_tensors(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield every parameter, buffer and plain tensor attribute of a model by each full name."""
-    modules = [
-        (f"{path}." if path else "", module)
-        for path, module in model.named_modules(remove_duplicate=False)
-    ]
-    for held in (_parameters_of, _buffers_of, vars):
-        for prefix, module in modules:
-            for name, value in held(module).items():
+def named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Return every parameter, buffer and plain tensor attribute of a model by each full name."""
+    parameters: list[tuple[str, torch.Tensor]] = []
+    buffers: list[tuple[str, torch.Tensor]] = []
+    attributes: list[tuple[str, torch.Tensor]] = []
+    for path, module in model.named_modules(remove_duplicate=False):
+        prefix = f"{path}." if path else ""
+        for held, found in (
+            (module._parameters, parameters),
+            (module._buffers, buffers),
+            (vars(module), attributes),
+        ):
+            for name, value in held.items():
                 if type(value) not in _NO_TENSORS and isinstance(value, torch.Tensor):
-                    yield prefix + name, value
+                    found.append((prefix + name, value))
+    return [*parameters, *buffers, *attributes]
 
 
-_parameters_of: Callable[[nn.Module], dict[str, Any]] = operator.attrgetter("_parameters")
-_buffers_of: Callable[[nn.Module], dict[str, Any]] = operator.attrgetter("_buffers")
 _NO_TENSORS = frozenset({type(None), bool, int, float, str, tuple, list, set, dict, OrderedDict})
 """What modules hold most; torch's classes take longer to say what is an instance of them."""
 

@@ -109,7 +109,8 @@ def _kaiming(function: Function) -> Shortcut:
         if mode not in _FANS or target.dim() < 2 or target.numel() == 0:
             return NotImplemented  # an error, or a warning
         options = {"a": a, "mode": mode, "nonlinearity": kwargs["nonlinearity"]}
-        nn.init.calculate_gain(kwargs["nonlinearity"], a)  # an error for an unknown one
+        if kwargs["nonlinearity"] != "leaky_relu":
+            nn.init.calculate_gain(kwargs["nonlinearity"], a)  # an error for an unknown one
         return _log(recorder, function, traits, target, (), options)
 
     return initialise
