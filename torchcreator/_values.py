@@ -74,12 +74,12 @@ def _allocated(shape: torch.Size, wanted: Wanted) -> torch.Tensor:
     try:
         return torch.empty(shape, dtype=wanted.dtype, device=wanted.device)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-        raise _no_memory(wanted, tuple(shape), error) from error
+        raise _unallocated(wanted, tuple(shape), error) from error
 
 
-def _no_memory(wanted: Wanted, shape: tuple[int, ...], error: Exception) -> VariableValueError:
+def _unallocated(wanted: Wanted, shape: tuple[int, ...], error: Exception) -> VariableValueError:
     return VariableValueError(
-        f"There is no memory for variable {wanted.name!r} of shape {shown(shape)}.",
+        f"Variable {wanted.name!r} of shape {shown(shape)} could not be allocated.",
         f"torch says: {str(error).partition(chr(10))[0]}.",
         "Make it smaller, in shape or dtype; or make it without memory, with device='meta'.",
     )
@@ -133,7 +133,7 @@ def tensor_of(
         try:
             return value.detach().clone() if value.requires_grad else value.clone()
         except RuntimeError as error:
-            raise _no_memory(Wanted(name, None, None, None), tuple(value.shape), error) from error
+            raise _unallocated(Wanted(name, None, None, None), tuple(value.shape), error) from error
     return _tensor_of(value, Wanted(name, shape, dtype, device))
 
 
@@ -163,7 +163,7 @@ def _copied(value: torch.Tensor, wanted: Wanted) -> torch.Tensor:
         try:
             return value.clone()
         except RuntimeError as error:
-            raise _no_memory(wanted, tuple(value.shape), error) from error
+            raise _unallocated(wanted, tuple(value.shape), error) from error
     return _moved(value, wanted, copy=True)
 
 
