@@ -1,0 +1,1 @@
+"""Stock modules in a scope."""

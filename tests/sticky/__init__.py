@@ -1,0 +1,1 @@
+"""What a creator set stays, whatever a constructor writes."""
