@@ -1,7 +1,7 @@
 """How much memory declarations and policies take beside the parameters.
 
     python -m benchmarks.at_scale               # 100,000 parameters of one element, half a minute
-    python -m benchmarks.at_scale 1000000       # a million: several minutes, up to 8 GB
+    python -m benchmarks.at_scale 1000000       # a million: half an hour or so, up to 8 GB
 
 Each row is measured in a process of its own, as one of 1,024 ranks of torch's fake process group:
 resident memory after, less before, divided by the number of parameters.
