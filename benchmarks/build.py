@@ -92,7 +92,7 @@ def comparison(
     *,
     against: str = "plain construction",
     at_most: float | None = None,
-    seconds: float = 20.0,
+    seconds: float = 12.0,
     headline: bool = False,
 ) -> Question:
     """Return the question how one way to build a model compares with another."""

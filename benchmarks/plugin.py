@@ -20,7 +20,7 @@ from torchcreator import _watch
 
 PLUGIN = "torchcreator.pytest_plugin"
 TESTS = 2000
-SECONDS = 20.0
+SECONDS = 12.0
 
 
 def process(*arguments: str, folder: str = ".") -> Callable[[], object]:

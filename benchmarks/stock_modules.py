@@ -95,7 +95,7 @@ def against_accelerate() -> Iterator[Pair]:
     yield in_a_scope, theirs
 
 
-@question("GPT-2 in a scope with one creator", against="no scope", seconds=20.0)
+@question("GPT-2 in a scope with one creator", against="no scope", seconds=12.0)
 def gpt2_in_a_scope() -> Iterator[Pair]:
     """Time a model of a usual size, where the creator drowns."""
     from benchmarks._models import gpt2
