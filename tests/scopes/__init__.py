@@ -1,0 +1,1 @@
+"""Scopes: the chain, who is in it, and where it holds."""

@@ -1,0 +1,1 @@
+"""What a variable was declared to be, and how it survives."""
