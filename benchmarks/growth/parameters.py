@@ -51,7 +51,12 @@ def asking(
         yield functools.partial(ours, count), functools.partial(theirs, count)
 
     return question(
-        work, against=against, seconds=1.5, takes=2, size=count, brief=count in (10, 1_000, 10_000)
+        work,
+        against=against,
+        seconds=1.5,
+        takes=1 if count > 10_000 else 2,
+        size=count,
+        brief=count in (10, 1_000, 10_000),
     )(pair)
 
 
