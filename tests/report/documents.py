@@ -109,3 +109,21 @@ def _apply(it):
     if ".ln_" in it["name"]:
         it["tags"]["group"] = "no decay"
         it["creators"].append(creator("tagged", tags=("{}", "{'group': 'no decay'}")))
+
+
+def comparison():
+    """Return a model and what it was before: one variable added, one removed, two changed."""
+    before = [
+        variable("kept", (4, 4)),
+        variable("cast", (64, 64)),
+        variable("frozen", (32, 32)),
+        variable("gone", (16, 16)),
+    ]
+    after = [
+        variable("kept", (4, 4)),
+        variable("cast", (64, 64), dtype="bfloat16", tags={"stage": "1"}),
+        variable("frozen", (32, 32), trainable=False,
+                 creators=[creator("freeze", trainable=("True", "False"))]),
+        variable("new", (8, 8)),
+    ]  # fmt: skip
+    return document(after), document(before)
