@@ -1,0 +1,41 @@
+"""What no initial value can be is refused by the variable's name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import torchcreator as tc
+
+
+@pytest.mark.parametrize("shape", [(2**40, 2**10), (2**62, 2**62), (2**70,)], ids=str)
+def test_what_cannot_be_allocated_is_named(shape):
+    """A shape beyond all memory is an error with the variable's name, not torch's allocator's."""
+    with pytest.raises(ValueError, match=r"Variable 'vast' of shape .* could not be allocated"):
+        tc.variable(nn.init.zeros_, shape=shape, name="vast")
+
+
+def test_an_iterator_is_no_shape():
+    """What is empty the second time it is looked at would be another shape then."""
+    with pytest.raises(TypeError, match="The shape of variable 'w' is <generator"):
+        tc.variable(nn.init.zeros_, shape=(n for n in (2, 3)), name="w")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [torch.nested.nested_tensor([torch.ones(1)], layout=torch.jagged), nn.UninitializedParameter()],
+    ids=["nested", "lazy"],
+)
+def test_a_value_without_one_shape_is_refused(value):
+    """A nested tensor and a lazy parameter have no shape that a variable could have."""
+    with pytest.raises(TypeError, match="The initial value of variable 'w' is a "):
+        tc.variable(value, name="w")
+
+
+def test_a_function_that_is_not_called_so_is_told():
+    """A function of other arguments is refused by the variable's name; its own errors pass."""
+    with pytest.raises(TypeError, match=r"is called with one tensor: .*missing 1 required"):
+        tc.variable(lambda a, b: a, shape=(2,), name="w")
+    with pytest.raises(TypeError, match="initial value of variable 'w' is a callable that needs"):
+        tc.variable(torch.rand, name="w")
