@@ -1,7 +1,7 @@
-"""Error messages are part of the product: what was wrong, why, and what to write instead.
+"""What a user reads of a variable's arguments.
 
 The whole text of the messages that users meet most is written out; of the others, the parts that
-change with the input. Every message has three parts.
+change with the input.
 """
 
 from __future__ import annotations
@@ -14,23 +14,13 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from torchcreator import _errors
+from tests.messages.parts import TYPE, VALUE, message_of
 
-TYPE, VALUE = _errors.VariableTypeError, _errors.VariableValueError
 ONLY_NUMBERS = "Pass a tensor, an array, a number or a rectangular nested list of numbers."
 KEYWORDS = (
     "initial_value, trainable, validate_shape, caching_device, name, dtype, constraint, "
     "synchronization, aggregation, shape, device, process_group, tags, module"
 )
-
-
-def message_of(kind, make):
-    with pytest.raises(kind, match=r"(?s)^.+\n.+\n.+$") as caught:
-        make()
-    assert len([part for part in caught.value.args if part]) == 3
-    return str(caught.value)
-
-
 WHOLE = {
     "an unknown keyword": (
         TYPE,
@@ -255,134 +245,3 @@ def test_the_parts_that_change(kind, keywords, parts):
     """Whatever is passed, the message shows it, and names the variable."""
     message = message_of(kind, lambda: tc.variable(**keywords, name="w"))
     assert all(part in message for part in ["w", *parts])
-
-
-@pytest.mark.parametrize(
-    ("kind", "name", "shown"), [(TYPE, 3, "3"), (VALUE, "", "''"), (TYPE, b"w", "b'w'")], ids=repr
-)
-def test_a_name_that_cannot_be_one(kind, name, shown):
-    """A name that is no text, or empty, is shown as it came."""
-    assert message_of(kind, lambda: tc.variable(1.0, name=name)) == (
-        f"The name of a variable is {shown}.\n"
-        "A name is a non-empty string; '/' and '.' in it make paths.\n"
-        "Write name='encoder/gain', say, or leave it out."
-    )
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-@pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda")], ids=repr)
-def test_cuda_where_there_is_none(device):
-    """A device that this machine lacks is an error of the variable, not of some later kernel."""
-    message = message_of(VALUE, lambda: tc.variable(1.0, device=device, name="encoder/gain"))
-    assert message.startswith(f"The device of variable 'encoder/gain' is {device!r}.\n")
-    assert message.endswith("Pass a device that this machine has, device='cpu', say.")
-
-
-def test_a_variable_without_a_name_is_called_variable():
-    """Where no name was given, the message says so in the way the name would have been made."""
-    assert "'Variable'" in message_of(VALUE, lambda: tc.variable(torch.zeros(1), shape=(2,)))
-    assert "variable: Variable" in message_of(VALUE, lambda: tc.variable(1.0, aggregation="x"))
-
-
-def test_a_modules_parameter_is_named_with_its_module():
-    """An error about a stock module's parameter says which class it is of."""
-
-    def doubles(next_creator, **kwargs):
-        return next_creator(**{**kwargs, "shape": (7,)})
-
-    with tc.creator_scope(doubles):
-        message = message_of(VALUE, lambda: nn.Linear(2, 3))
-    assert message == (
-        "A creator gave Linear.weight another shape than its module did.\n"
-        "  expected: (3, 2)\n"
-        "  actual:   (7,)\n"
-        "The module's forward relies on the shape it chose.\n"
-        "Keep shape as it comes, or return a parameter of your own."
-    )
-
-
-# Scopes -------------------------------------------------------------------------------------------
-
-
-def passing(next_creator, **kwargs):
-    return next_creator(**kwargs)
-
-
-@pytest.mark.parametrize("creator", [5, None, "frozen", [passing]], ids=repr)
-def test_a_creator_that_cannot_be_called(creator):
-    """A scope is refused at once, not at the first variable."""
-    assert message_of(TYPE, lambda: tc.creator_scope(creator)) == (
-        f"creator_scope got {creator!r}.\n"
-        "It is called as creator(next_creator, **kwargs) for each variable.\n"
-        "Pass a function, def creator(next_creator, **kwargs): "
-        "return next_creator(**kwargs), say."
-    )
-
-
-def test_a_creator_that_returns_none():
-    """The creator and the variable are named, and the missing line is written out."""
-
-    def forgetful(next_creator, **kwargs):
-        next_creator(**kwargs)
-
-    forgetful.__qualname__ = "forgetful"
-    expected = (
-        "Creator forgetful returned None for variable {}.\n"
-        "Whatever a creator returns becomes the variable.\n"
-        "End it with: return next_creator(**kwargs)"
-    )
-    with tc.creator_scope(forgetful):
-        message = message_of(_errors.CreatorResultError, lambda: tc.variable(1.0, name="w"))
-        assert message == expected.format("'w'")
-        message = message_of(_errors.CreatorResultError, lambda: nn.Linear(1, 1))
-        assert message == expected.format("'weight'")
-
-
-def test_a_creator_that_returns_no_parameter_to_a_module():
-    """Torch does not check what a hook returns; the message names module and parameter."""
-    with tc.creator_scope(lambda next_creator, **kwargs: torch.zeros(1)):
-        message = message_of(_errors.CreatorResultError, lambda: nn.Linear(1, 1))
-    assert message == (
-        "A creator returned tensor([0.]) for Linear.weight.\n"
-        "A module holds torch.nn.Parameter objects, and torch does not check this one.\n"
-        "Return next_creator(**kwargs), or torch.nn.Parameter(...)."
-    )
-
-
-def test_a_scope_that_is_open_already():
-    """The scope is named after its creator."""
-    scope = tc.creator_scope(passing)
-    with scope:
-        message = message_of(_errors.ScopeError, scope.__enter__)
-    assert message == (
-        "creator_scope(passing) is already open.\n"
-        "One scope object stands for one place in the chain.\n"
-        "Make a new one: creator_scope(creator)."
-    )
-
-
-def test_a_scope_that_is_closed_out_of_order():
-    """TensorFlow's words, the likely reasons, and what became of the scope."""
-    message = message_of(
-        _errors.ScopeError, lambda: tc.creator_scope(passing).__exit__(None, None, None)
-    )
-    assert message == (
-        "Exiting creator_scope(passing) without proper nesting.\n"
-        "A scope that was opened inside it is still open, or it was opened in another task.\n"
-        "Close scopes in the reverse order of opening, best by with-blocks. "
-        "This one is closed now all the same."
-    )
-
-
-def test_a_scope_that_decorates_a_coroutine():
-    """The message says why it would do nothing, and where the scope belongs."""
-
-    async def build():
-        pass
-
-    message = message_of(TYPE, lambda: tc.creator_scope(passing)(build))
-    assert message == (
-        f"creator_scope(passing) decorates {build!r}.\n"
-        "The body of a coroutine or generator runs after the call that makes it returned.\n"
-        "Open the scope inside it: with creator_scope(creator): ..."
-    )
