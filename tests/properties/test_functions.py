@@ -1,0 +1,137 @@
+"""Whatever is passed to any other public function, constraint or ready-made creator."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from dataclasses import MISSING, fields
+
+import pytest
+import torch
+from torch import nn
+
+import torchcreator as tc
+from tests.properties.absurd import CALLABLES, VALUES, absurd
+from tests.properties.outcomes import NAME, check_message, state
+from torchcreator import constraints, creators
+
+# Torch warns of sparse, nested and complex tensors, and of NumPy's read-only arrays.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+CONSTRAINTS = [
+    (kind, field.name)
+    for kind in (getattr(constraints, word) for word in constraints.__all__)
+    if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__")
+    for field in fields(kind)
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument"), CONSTRAINTS, ids=lambda part: getattr(part, "__name__", part)
+)
+def test_any_argument_of_a_constraint(kind, argument):
+    """A constraint is refused when it is made, or is a value, and projects finite to finite."""
+    others = [field for field in fields(kind) if field.name != argument]
+    needed = {field.name: 1 for field in others if field.default is MISSING}
+    for label in VALUES:
+        try:
+            made = kind(**{**needed, argument: absurd(label)})
+        except tc.TorchCreatorError as error:
+            check_message(error, "")
+            continue
+        assert isinstance(hash(made), int)
+        assert repr(made)
+        assert pickle.loads(pickle.dumps(made)) == made == copy.deepcopy(made)
+        if label != "np empty":  # which a list of lists cannot say
+            assert constraints.from_config(constraints.to_config(made)) == made
+        try:
+            projected = made(torch.randn(3, 3))
+        except tc.TorchCreatorError as error:
+            check_message(error, "w")
+        else:
+            assert projected.isfinite().all()
+
+
+def passing(next_creator, **kwargs):
+    return next_creator(**kwargs)
+
+
+def weight():
+    return tc.variable([1.0, 2.0], name="weight_to_write", constraint="non_neg")
+
+
+CALLS = {
+    "creator_scope": tc.creator_scope,
+    "creator_scope(modules)": lambda value: tc.creator_scope(passing, modules=value),
+    "spec_of": tc.spec_of,
+    "named_specs": lambda value: list(tc.named_specs(value)),
+    "param_groups": tc.param_groups,
+    "assign": lambda value: tc.assign(value, 1.0),
+    "assign(value)": lambda value: tc.assign(weight(), value),
+    "assign_add(value)": lambda value: tc.assign_add(weight(), value),
+    "assign_sub(value)": lambda value: tc.assign_sub(weight(), value),
+    "read_value": tc.read_value,
+    "apply_constraints": tc.apply_constraints,
+    "build(device)": lambda value: tc.build(nn.Linear, 2, 3, device=value),
+    "build(seed)": lambda value: tc.build(nn.Linear, 2, 3, seed=value),
+    "defer(device)": lambda value: tc.defer(nn.Linear, 2, 3, device=value),
+    "defer(seed)": lambda value: tc.defer(nn.Linear, 2, 3, seed=value),
+    "materialize": tc.materialize,
+    "materialize(device)": lambda value: tc.materialize(tc.defer(nn.Linear, 2, 3), device=value),
+    "constraints.get": constraints.get,
+    "constraints.to_config": constraints.to_config,
+    "VariableAggregation.of": tc.VariableAggregation.of,
+    "VariableSynchronization.of": tc.VariableSynchronization.of,
+    "sharded(placements)": lambda value: creators.sharded(None, value),
+    "from_checkpoint": creators.from_checkpoint,
+    "record": creators.record,
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_any_argument_of_a_function(call):
+    """Every other public function answers, or refuses in words of ours."""
+    before = state()[0]
+    for label in VALUES:
+        try:
+            CALLS[call](absurd(label))
+        except tc.TorchCreatorError as error:
+            check_message(error, "")
+        assert state()[0] is before
+
+
+CREATORS = {
+    "on": creators.on,
+    "cast": creators.cast,
+    "initialize": creators.initialize,
+    "constrain": creators.constrain,
+    "aggregate": creators.aggregate,
+    "aggregate(group)": lambda value: creators.aggregate("sum", group=value),
+    "mirrored": creators.mirrored,
+    "optimizer": lambda value: creators.optimizer(lr=value),
+    "where(creator)": lambda value: creators.where(value, name="*"),
+    "where(name)": lambda value: creators.where(creators.freeze(), name=value),
+    "where(module)": lambda value: creators.where(creators.freeze(), module=value),
+    "where(when)": lambda value: creators.where(creators.freeze(), when=value),
+    "progress": creators.progress,
+    "forbid": creators.forbid,
+    "creator_scope": lambda value: value,
+}
+
+
+@pytest.mark.parametrize("make", CREATORS)
+def test_any_argument_of_a_ready_made_creator(make):
+    """A ready-made creator refuses its argument, or the variable does, or a parameter comes out."""
+    for label in sorted(set(VALUES) - set(CALLABLES)):
+        before = state()[0]
+        try:
+            with tc.creator_scope(CREATORS[make](absurd(label))):
+                made = tc.variable(1.0, name=NAME)
+        except tc.TorchCreatorError as error:
+            check_message(error, "")
+        except TypeError:
+            # A constraint and a class are callables too: they were called as a creator is.
+            assert callable(absurd(label))
+        else:
+            assert isinstance(made, nn.Parameter)
+        assert state()[0] is before
