@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,9 +13,6 @@ from torchcreator.constraints._base import Projection, misfit
 from torchcreator.constraints._compose import as_projection
 from torchcreator.optim._groups import UNSEEN, Constrained, Group, Seen, group_kind
 from torchcreator.optim._names import full_name
-
-if TYPE_CHECKING:
-    pass
 
 
 class Plan:
