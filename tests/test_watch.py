@@ -114,3 +114,9 @@ def test_a_removed_hook_is_registered_again(monkeypatch):
     assert list(_watch.reinstall_lost_hooks()) == ["testing"]
     assert list(table.values()) == [passing]
     assert list(_watch.reinstall_lost_hooks()) == []
+
+
+def test_every_hook_of_ours_is_registered():
+    """Each says what it is for, and torch has it."""
+    assert _watch.hooks()
+    assert all(hook.registered and hook.purpose for hook in _watch.hooks())

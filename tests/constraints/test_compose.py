@@ -81,3 +81,10 @@ def test_the_batched_form_applies_functions_to_each() -> None:
     (c.NonNeg() & note).project_(ws)
     assert shapes == [(2, 3), (2, 3)]
     assert all(torch.equal(w, torch.zeros(2, 3)) for w in ws)
+
+
+def test_a_stack_is_projected_as_its_tensors_are() -> None:
+    """Given a batch, a function of one's own still sees one tensor at a time."""
+    ws = torch.arange(-6.0, 6.0).view(2, 3, 2)
+    batched = (c.NonNeg() & (lambda w: w - w.mean())).project(ws, 2)
+    assert torch.equal(batched, torch.stack([w.relu() - w.relu().mean() for w in ws]))

@@ -42,3 +42,12 @@ def test_impossible_bounds_are_refused(make, message: str) -> None:
     """Bounds that allow nothing, or everything, fail where they are written."""
     with pytest.raises(VariableValueError, match=message):
         make()
+
+
+def test_one_bound_is_enough_for_lists() -> None:
+    """The in-place form leaves the side that has no bound alone."""
+    below, above = [torch.tensor([-3.0, 3.0])], [torch.tensor([-3.0, 3.0])]
+    c.Clip(max_value=1.0).project_(below)
+    c.Clip(min_value=-1.0).project_(above)
+    assert below[0].tolist() == [-3.0, 1.0]
+    assert above[0].tolist() == [-1.0, 3.0]

@@ -175,3 +175,28 @@ def test_a_lazy_parameter_stays_lazy():
     with tc.creator_scope(fake()):
         later = tc.variable(validate_shape=False)
     assert isinstance(later, nn.UninitializedParameter)
+
+
+def test_a_fake_is_on_the_device_that_a_creator_further_out_wants():
+    """Its value is made there too: the creator asked for the real thing."""
+    devices = []
+
+    def value():
+        devices.append(torch.ones(2).device.type)
+        return torch.ones(2)
+
+    with tc.creator_scope(on("cpu")), tc.creator_scope(fake()):
+        gain = tc.variable(value, device="meta", name="gain")
+    assert _private.is_fake(gain)
+    assert gain.device.type == "cpu"
+    assert devices == ["cpu"]
+
+
+def test_what_a_creator_answers_itself_becomes_fake_without_a_declaration():
+    """A parameter that no default creator made has no spec, and its fake has none either."""
+    own = nn.Parameter(torch.ones(2, 3))
+    with tc.creator_scope(lambda next_creator, **_: own), tc.creator_scope(fake()):
+        made = tc.variable(0.0, name="gain")
+    assert _private.is_fake(made)
+    assert made.shape == (2, 3)
+    assert tc.spec_of(made) is None

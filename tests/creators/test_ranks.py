@@ -11,9 +11,9 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 
 import torchcreator as tc
 from tests.ranks import run_ranks
-from torchcreator import build
+from torchcreator import _private, build
 from torchcreator._errors import DistributedError
-from torchcreator.creators import initialize, mirrored, sharded
+from torchcreator.creators import fake, initialize, mirrored, sharded
 
 
 def model():
@@ -144,3 +144,41 @@ def test_a_stock_module_in_a_plain_scope_has_nothing_to_send(tmp_path):
         return True
 
     assert run_ranks(rank, 2, tmp_path) == [True, True]
+
+
+def test_a_shared_variable_is_sharded_once(tmp_path):
+    """A creator that hands out one parameter twice gets one shard, and a lazy one stays lazy."""
+
+    def rank(_):
+        mesh = init_device_mesh("cpu", (2,))
+        kept = []
+
+        def sharing(next_creator, **kwargs):
+            if not kept:
+                kept.append(next_creator(**kwargs))
+            return kept[0]
+
+        with tc.creator_scope(sharing), tc.creator_scope(sharded(mesh, [Shard(0)])):
+            first, second = tc.variable(torch.ones(4)), tc.variable(torch.ones(4))
+        assert first is second
+        assert first.to_local().shape == (2,)
+        with tc.creator_scope(sharded(mesh, [Shard(0)])):
+            assert isinstance(tc.variable(validate_shape=False), nn.UninitializedParameter)
+
+    run_ranks(rank, 2, tmp_path)
+
+
+def test_the_shards_of_a_fake_are_fake(tmp_path):
+    """Inside ``sharded``, ``fake`` makes each rank's part fake; the whole keeps its shape."""
+
+    def rank(_):
+        mesh = init_device_mesh("cpu", (2,))
+        with tc.creator_scope(sharded(mesh, [Shard(0)])), tc.creator_scope(fake()):
+            table = tc.variable(nn.init.zeros_, shape=(6, 4), name="table")
+        assert isinstance(table, DTensor)
+        assert table.shape == (6, 4)
+        assert table.to_local().shape == (3, 4)
+        assert _private.is_fake(table.to_local())
+        assert tc.spec_of(table).name == "table"
+
+    run_ranks(rank, 2, tmp_path)

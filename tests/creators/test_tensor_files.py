@@ -236,3 +236,11 @@ def test_a_torch_file_holds_a_state_dict(content, tmp_path):
     torch.save(content, tmp_path / "m.pt")
     with pytest.raises(CheckpointError, match="A checkpoint is a mapping of names to tensors"):
         open_files(tmp_path / "m.pt")
+
+
+def test_a_header_is_an_object(tmp_path):
+    """JSON of another kind is a damaged file, not an error from inside."""
+    text = b"[1, 2]"
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(text)) + text)
+    with pytest.raises(CheckpointError, match="its header is no JSON object"):
+        open_files(tmp_path / "x.safetensors")

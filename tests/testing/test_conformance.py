@@ -146,3 +146,15 @@ def test_a_creator_may_decline():
     assert_creator_conforms(tc.creators.forbid(), refuses=tc.TorchCreatorError)
     with pytest.raises(AssertionError, match="LookupError: modules only"):
         assert_creator_conforms(for_modules, refuses=KeyError)
+
+
+def test_what_cannot_be_called_is_no_creator():
+    """It is told from a creator that does not conform: it is an error of the test."""
+    with pytest.raises(TypeError, match=r"assert_creator_conforms got 3\."):
+        assert_creator_conforms(3)
+
+
+def test_a_builtin_is_judged_by_what_it_does():
+    """Python does not know the signature of every builtin, so it is called to see."""
+    with pytest.raises(AssertionError, match=r"(?s)Creator max does not .*number as value: TypeE"):
+        assert_creator_conforms(max)

@@ -174,3 +174,8 @@ def test_large_fakes_cost_no_memory():
     fakes = [made(lambda: nn.Linear(4000, 2500, bias=False)) for _ in range(20)]
     assert sum(fake.weight[::100].sum().item() for fake in fakes) is not None
     assert private() - before < 40_000
+
+
+def test_it_is_written_as_it_is_made():
+    """Reports and errors name it so."""
+    assert repr(FakeCreator()) == "FakeCreator()"

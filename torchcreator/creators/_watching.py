@@ -111,7 +111,8 @@ def progress(title: str = "parameters") -> Creator:
         >>> with tc.creator_scope(tc.creators.progress()):
         ...     layer = nn.Linear(2, 3)
     """
-    bars: dict[Building | None, Bar] = {}
+    bars: dict[Building, Bar] = {}
+    count = _CountLine(title)
     make_bar = _bar_maker() if is_seen() else None
 
     @named("progress()")
@@ -119,9 +120,10 @@ def progress(title: str = "parameters") -> Creator:
         made = next_creator(**kwargs)
         if make_bar is not None:
             this = building.get()
-            if this not in bars and this is None:
-                bars[this] = _CountLine(title)
-            elif this not in bars and this is not None:
+            if this is None:
+                count.advance()
+                return made
+            if this not in bars:
                 bars[this] = make_bar(title, sum(1 for _ in this.model.parameters()))
                 this.cleanup.callback(lambda: bars.pop(this).close())
             bars[this].advance()
@@ -148,9 +150,6 @@ class _CountLine:
         self._title = title
         self._count = 0
 
-    def advance(self, steps: int = 1) -> None:
-        self._count += steps
+    def advance(self) -> None:
+        self._count += 1
         sys.stderr.write(f"\r{self._title}: {self._count}")
-
-    def close(self) -> None:
-        sys.stderr.write("\n")
