@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from torchcreator._cached import cached
 from torchcreator._collectives import World, aggregate
 from torchcreator._dtensor import is_sharded, own_part
 from torchcreator._enums import VariableAggregation, VariableSynchronization
@@ -17,8 +18,6 @@ from torchcreator._table import spec_of
 
 if TYPE_CHECKING:
     from torchcreator._types import Value
-
-_CACHE = "_torchcreator_cached"
 
 showing_readings: ContextVar[frozenset[int]] = ContextVar(
     "torchcreator_showing_readings", default=frozenset()
@@ -121,10 +120,7 @@ def read_value(v: nn.Parameter) -> torch.Tensor:
         reading = _reading(v, spec)
         return reading if spec.caching_device is None else reading.to(spec.caching_device)
     if spec.caching_device is not None and not is_sharded(v):
-        cached: torch.Tensor = _Cached.apply(  # type: ignore[no-untyped-call]
-            v, _cached_copy(v, spec.caching_device)
-        )
-        return cached
+        return cached(v, spec.caching_device)
     return v.clone()
 
 
@@ -257,47 +253,3 @@ def _number(v: nn.Parameter, value: Any, name: str) -> torch.Tensor:
         f"torch cannot make a {v.dtype} tensor of it: {reason}.",
         "Pass a tensor of the variable's dtype, or numbers that fit.",
     )
-
-
-class CachedCopy:
-    """A copy of a parameter on another device, with what tells whether it is still true.
-
-    It lies in the parameter's ``__dict__`` and is empty again in every copy and pickle of it.
-    """
-
-    __slots__ = ("key", "value")
-
-    def __init__(self) -> None:
-        self.key: tuple[object, ...] | None = None
-        self.value: torch.Tensor | None = None
-
-    def __reduce__(self) -> tuple[type[CachedCopy], tuple[()]]:
-        return CachedCopy, ()
-
-
-torch.serialization.add_safe_globals([CachedCopy])
-
-
-def _cached_copy(v: nn.Parameter, device: torch.device) -> torch.Tensor:
-    cache: CachedCopy = v.__dict__.setdefault(_CACHE, CachedCopy())
-    # The address as well as the version: `p.data = x` leaves the version as it was. The copy's
-    # own version, because somebody may have written into it.
-    held = cache.value
-    key = (device, v._version, v.data_ptr(), None if held is None else held._version)
-    if held is None or key != cache.key:
-        held = cache.value = v.detach().to(device, copy=True)
-        cache.key = (*key[:3], held._version)
-    return held
-
-
-class _Cached(torch.autograd.Function):
-    """The cached copy as a function of the parameter: the identity, on another device."""
-
-    @staticmethod
-    def forward(ctx: Any, v: torch.Tensor, cached: torch.Tensor) -> torch.Tensor:
-        ctx.device = v.device
-        return cached.view_as(cached)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return grad.to(ctx.device), None

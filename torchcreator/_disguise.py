@@ -258,6 +258,7 @@ _KINDS: dict[Function, Answer] = {
     _T.to: _to,
     _T.cpu: _to_kind("cpu"),
     _T.cuda: _to_kind("cuda"),
+    _private.typed_storage: _escape("_typed_storage"),
     getattr(_T.data, "__set__"): _set_data,  # noqa: B009 - mypy sees the tensor, not its descriptor
     _T.__deepcopy__: _deepcopy,
     torch.tensor: _from_data,
@@ -269,7 +270,6 @@ _KINDS: dict[Function, Answer] = {
             "data_ptr",
             "untyped_storage",
             "storage",
-            "_typed_storage",
             "share_memory_",
             "pin_memory",
             "apply_",

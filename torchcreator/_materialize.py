@@ -25,7 +25,6 @@ from torchcreator._tape import Ref
 from torchcreator._types import Device
 
 Model = TypeVar("Model", bound=nn.Module)
-_WRAPPINGS = ("_orig_mod.", "_checkpoint_wrapped_module.")  # of torch.compile and checkpointing
 
 
 def materialize(model: Model, *, device: Device | None = None) -> Model:
@@ -143,7 +142,7 @@ def _fill_shards(
 
 def canonical(name: str) -> str:
     """Return a full name without the parts that torch's own wrappers add to it."""
-    for wrapping in _WRAPPINGS:
+    for wrapping in _private.WRAPPINGS:
         name = name.replace(wrapping, "")
     return name
 

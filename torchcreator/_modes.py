@@ -6,9 +6,8 @@ entered from inside a hook goes below the modes that were opened after the scope
 
 from __future__ import annotations
 
-from torch.utils._python_dispatch import TorchDispatchMode
-
 from torchcreator import _private
+from torchcreator._private import TorchDispatchMode
 
 
 class OwnMode(TorchDispatchMode):

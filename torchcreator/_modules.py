@@ -26,7 +26,6 @@ from torchcreator._target import target as _target
 from torchcreator._uninitialized import uninitialized
 
 _SETATTR = nn.Module.__setattr__.__code__
-_LOADING = nn.Module._load_from_state_dict.__code__
 _REFORMING = (
     "torch.nn.utils.",
     "torch.distributed.",
@@ -177,7 +176,7 @@ def _in_another_form(frame: FrameType | None) -> bool:
     if frame is None:
         return False
     caller: str = frame.f_globals.get("__name__", "")
-    return frame.f_code is _LOADING or caller.startswith(_REFORMING)
+    return frame.f_code is _private.LOADING or caller.startswith(_REFORMING)
 
 
 def _create(link: Link, module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchcreator import _private
 from torchcreator._arguments import META, argument, blank, hollow, mapped, tensors_in
 from torchcreator._log import Log, default_device
+from torchcreator._private import OpOverload, TorchDispatchMode
 from torchcreator._traits import Traits, traits_of
 
 Args = tuple[Any, ...]
@@ -117,7 +116,9 @@ class Recorder(TorchDispatchMode):
     ) -> Any:
         """Let a tensor look at other memory; snapshots need not know."""
         if not all(tensor.is_meta for tensor in tensors):
-            self.log.escape(f"Tensor.{func._schema.name.partition('::')[2]} with a tensor of data")
+            self.log.escape(
+                f"Tensor.{_private.schema_of(func).name.partition('::')[2]} with a tensor of data"
+            )
         return func(*args, **kwargs)
 
     def _fill(self, func: OpOverload, traits: Traits, args: Args, kwargs: Kwargs) -> Any:
@@ -133,7 +134,7 @@ class Recorder(TorchDispatchMode):
 
     def _see(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """Answer with a number: replay what it depends on, now."""
-        if not func._schema.returns:
+        if not _private.schema_of(func).returns:
             return None  # an assertion about values
         return func(*mapped(args, self.log.real), **mapped(kwargs, self.log.real))
 

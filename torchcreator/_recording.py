@@ -269,6 +269,7 @@ def _not_a_module(factory: Callable[..., Any], made: object) -> VariableTypeErro
 
 def inside_another_recorder() -> bool:
     """Return whether a recorder or a fake mode is at work, whose place this one must not take."""
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    return any(isinstance(mode, (Recorder, FakeTensorMode)) for mode in _private.dispatch_modes())
+    return any(
+        isinstance(mode, Recorder) or _private.is_fake_mode(mode)
+        for mode in _private.dispatch_modes()
+    )

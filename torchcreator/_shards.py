@@ -40,7 +40,7 @@ def reset_fully_sharded(model: nn.Module) -> None:
     """Let FSDP2 take notice that its sharded parameters have other memory."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
-            module._apply(lambda tensor: tensor, recurse=False)  # type: ignore[no-untyped-call]
+            _private.moved(module)
 
 
 def _local_part(full: torch.Tensor, tensor: DTensor) -> torch.Tensor:

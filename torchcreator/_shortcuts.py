@@ -12,11 +12,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._ops import OpOverload
 
 from torchcreator import _private
 from torchcreator._arguments import META
-from torchcreator._private import dispatch_stack_depth, function_modes_active
+from torchcreator._private import OpOverload, dispatch_stack_depth, function_modes_active
 from torchcreator._record import Args, Kwargs, Recorder
 from torchcreator._traits import Function, Traits, traits_of
 

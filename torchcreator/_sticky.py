@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from torchcreator import _modes, _private
 from torchcreator._errors import ScopeError
@@ -30,13 +29,13 @@ class Sticky(_modes.OwnMode):
         super().__init__()  # type: ignore[no-untyped-call]
         # Weak, so that a replaced parameter's memory is freed; while the weak reference lives the
         # address is not used again.
-        self.pins: dict[int, StorageWeakRef] = {}
+        self.pins: dict[int, object] = {}
 
     def pin(self, tensor: torch.Tensor) -> None:
         """Protect the storage of ``tensor``."""
         with _private.no_function_modes():
-            reference = StorageWeakRef(tensor.untyped_storage())
-        self.pins[reference.cdata] = reference
+            key, reference = _private.weak_storage(tensor)
+        self.pins[key] = reference
 
     def pinned(self, tensor: object) -> bool:
         """Return whether the storage of ``tensor`` is protected."""
@@ -59,7 +58,7 @@ class Sticky(_modes.OwnMode):
         if isinstance(written[0], (list, tuple)):
             return self._on_the_others(func, written[0], args, kwargs)
         if all(self.pinned(value) for value in written if value is not None):
-            returned = len(func._schema.returns)
+            returned = len(_private.schema_of(func).returns)
             return None if returned == 0 else written[0] if returned == 1 else tuple(written)
         # Some outputs are pinned and some are not: run it, with scratch space for the pinned ones.
         scratch = {id(value): value.clone() for value in written if self.pinned(value)}
@@ -93,7 +92,7 @@ def _written(func: Any) -> tuple[tuple[int, str], ...]:
     """Return the position and name of each argument that an operation writes to."""
     return tuple(
         (index, argument.name)
-        for index, argument in enumerate(func._schema.arguments)
+        for index, argument in enumerate(_private.schema_of(func).arguments)
         if argument.alias_info is not None and argument.alias_info.is_write
     )
 

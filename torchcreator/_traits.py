@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch._ops import OpOverload
+
+from torchcreator._private import OpOverload, overload_name, schema_of
 
 Function = Callable[..., Any]
 
@@ -76,7 +77,7 @@ def traits_of(func: OpOverload) -> Traits:
 
 
 def _read(func: OpOverload) -> Traits:
-    schema = func._schema
+    schema = schema_of(func)
     name = schema.name.partition("::")[2]
     arguments = schema.arguments
     words = {argument.name for argument in arguments}
@@ -102,9 +103,9 @@ def _read(func: OpOverload) -> Traits:
 
 def _generator_overload(func: OpOverload) -> Function | None:
     """Return the overload of an operation that takes a generator, or None if it has none."""
-    if any(argument.name == "generator" for argument in func._schema.arguments):
+    if any(argument.name == "generator" for argument in schema_of(func).arguments):
         return func
-    packet, own = func.overloadpacket, func._overloadname
+    packet, own = func.overloadpacket, overload_name(func)
     name = "generator" if own == "default" else f"{own}_generator"
     if own.endswith("_dtype"):
         name = own.replace("_dtype", "_generator_dtype")

@@ -44,7 +44,7 @@ class TrueValue:
         value = self._value()
         if asked is not None and asked.dtype is not None:
             value = value.to(asked.dtype)  # a module's own value is converted, unlike a caller's
-        self._given = value, value._version
+        self._given = value, _private.version(value)
         return value
 
     def is_own(self, data: torch.Tensor) -> bool:
@@ -53,7 +53,7 @@ class TrueValue:
             return False
         given, version = self._given
         same = _private.storage_key(given) == _private.storage_key(data)
-        return same and data._version == version and data.shape == self._parameter.shape
+        return same and _private.version(data) == version and data.shape == self._parameter.shape
 
     def _value(self) -> torch.Tensor:
         parameter = self._parameter

@@ -19,7 +19,7 @@ from torchcreator.creators._made import replaced, replacement_of
 from torchcreator.creators._named import named
 
 if TYPE_CHECKING:
-    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torchcreator._private import FakeTensorMode
 
 
 def on(device: Device) -> Creator:

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from torchcreator import _private
 from torchcreator._collectives import World
 from torchcreator._dtensor import is_sharded
 from torchcreator._errors import DistributedError
@@ -69,7 +70,7 @@ def aggregate_gradients(
         >>> dist.destroy_process_group()
     """
     world = world_or_refuse(group, "aggregate_gradients()")
-    model = getattr(model, "_orig_mod", model)  # what torch.compile() has wrapped
+    model = _private.uncompiled(model)
     release(model)
     modules = _fsdp.fsdp_modules(model)
     if isinstance(model, DistributedDataParallel):

@@ -12,12 +12,13 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from torchcreator import _private
 from torchcreator._collectives import World
 from torchcreator.distributed._arrivals import Arrival, Gradients
 from torchcreator.distributed._policy import FIRST, SUM, Managed, narrower
 
 if TYPE_CHECKING:
-    from torch._C._distributed_c10d import GradBucket
+    from torchcreator._private import GradBucket
 
 _SMALL = 2048
 """Below so many elements a gradient, one product of the whole bucket is cheaper than one each."""
@@ -151,9 +152,9 @@ class BucketReduction:
     def _scale(self, gradients: list[torch.Tensor], plan: _Plan, raw: frozenset[int]) -> None:
         averaged = [*plan.averaged, *(i for i, key in plan.summed if key not in raw)]
         if averaged:
-            torch._foreach_mul_([gradients[i] for i in averaged], 1.0 / self._world.size)
+            _private.foreach_mul_([gradients[i] for i in averaged], 1.0 / self._world.size)
         if plan.silenced:
-            torch._foreach_zero_([gradients[i] for i in plan.silenced])
+            _private.foreach_zero_([gradients[i] for i in plan.silenced])
 
     def _scaled_sparse(
         self, buffer: torch.Tensor, plan: _Plan, raw: frozenset[int]

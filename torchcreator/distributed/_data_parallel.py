@@ -22,7 +22,7 @@ from torchcreator.distributed._policy import Managed, reduced, survey, world_or_
 from torchcreator.distributed._verify import check_specs
 
 if TYPE_CHECKING:
-    from torch._C._distributed_c10d import GradBucket
+    from torchcreator._private import GradBucket
 
 CommHook: TypeAlias = Callable[[Any, "GradBucket"], "torch.futures.Future[torch.Tensor]"]
 Compress: TypeAlias = "torch.dtype | CommHook | tuple[object, CommHook] | None"

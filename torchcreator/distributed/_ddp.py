@@ -27,8 +27,7 @@ def wrap(
             "their own, and DDP refuses a module without any.",
             "Use aggregate_gradients(model) instead, which takes any module.",
         )
-    known = set(getattr(model, "_ddp_params_and_buffers_to_ignore", ()))
-    _private.ignore_in_ddp(model, sorted(known.union(ignored)))
+    _private.ignore_in_ddp(model, set(ignored))
     return DistributedDataParallel(model, **ddp_kwargs)
 
 

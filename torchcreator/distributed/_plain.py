@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from torchcreator import _private
 from torchcreator._collectives import World, broadcast, told_apart
 from torchcreator._errors import VariableTypeError
 from torchcreator.distributed._arrivals import ArrivalSet
@@ -21,7 +22,7 @@ def reducer_for(
     """Reduce the gradients that no host reduces."""
     ours = list(reduced(managed))
     for m in ours:
-        if hasattr(m.parameter, "_in_backward_optimizers"):
+        if _private.steps_in_backward(m.parameter):
             raise VariableTypeError(
                 f"Variable {m.name!r} is stepped by an optimizer inside the backward.",
                 "That reads and drops each gradient before the ranks' are brought together.",

@@ -1,0 +1,109 @@
+"""Modes, schemas, and what the compiler does not see, by torch's private names."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from torchcreator import _private
+
+OLDEST = torch.__version__.startswith("2.6.")
+
+
+def test_an_operation_tells_its_schema():
+    """An operation's schema has its name and what it writes; its overload has a name of its own."""
+    seen = []
+
+    class Mode(_private.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with Mode():
+        torch.zeros(1).add_(torch.ones(1))
+    operation = seen[-1]
+    assert isinstance(operation, _private.OpOverload)
+    schema = _private.schema_of(operation)
+    assert schema.name == "aten::add_"
+    assert schema.arguments[0].alias_info.is_write
+    assert _private.overload_name(operation) == "Tensor"
+
+
+def test_a_guard_keeps_modes_from_being_called():
+    """While it lives no dispatch mode sees an operation; afterwards it does again."""
+    seen = []
+
+    class Mode(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with Mode():
+        guard = _private.past_dispatch()
+        torch.empty(1)
+        assert not seen
+        del guard
+        torch.empty(1)
+    assert len(seen) == 1
+
+
+def test_modes_are_pushed_and_popped():
+    """What is pushed is on the stack, outermost first, and comes off it in reverse."""
+
+    class Mode(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            return func(*args, **(kwargs or {}))
+
+    first, second = Mode(), Mode()
+    assert _private.dispatch_stack_depth() == 0
+    _private.push_dispatch_mode(first)
+    _private.push_dispatch_mode(second)
+    assert _private.dispatch_stack_depth() == 2
+    assert _private.dispatch_modes() == [first, second]
+    with _private.no_dispatch_modes():
+        assert torch.ones(1).item() == 1.0
+    assert _private.pop_dispatch_mode() is second
+    assert _private.pop_dispatch_mode() is first
+    assert _private.dispatch_modes() == []
+
+
+def test_function_modes_are_passed_by():
+    """Inside the context no ``__torch_function__`` is called."""
+
+    class Refusing(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            raise AssertionError(func)
+
+    with Refusing(), _private.no_function_modes():
+        assert torch.add(torch.ones(1), 1).item() == 2.0
+
+
+def test_active_function_modes_are_known():
+    """It is known whether a ``__torch_function__`` mode is active."""
+
+    class Mode(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            return func(*args, **(kwargs or {}))
+
+    assert not _private.function_modes_active()
+    with Mode():
+        assert _private.function_modes_active()
+
+
+@pytest.mark.skipif(OLDEST, reason="torch 2.6 compiles what a hidden function calls")
+def test_a_hidden_function_is_not_compiled():
+    """torch.compile runs such a function, and what it calls, without looking into it."""
+    seen = []
+
+    def inner(x):
+        seen.append(torch.compiler.is_compiling())
+        return x + 1
+
+    @_private.not_compiled
+    def hidden(x):
+        return inner(x)
+
+    compiled = torch.compile(hidden, backend="eager")
+    assert compiled(torch.zeros(1)).item() == 1.0
+    assert seen == [False]

@@ -1,0 +1,47 @@
+"""Modules of torch and what it wraps around others, by its private names."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+
+from torchcreator import _private
+
+
+def test_normalisation_is_recognised():
+    """Modules with running statistics are, others are not."""
+    assert _private.is_normalisation(nn.BatchNorm1d(2))
+    assert _private.is_normalisation(nn.InstanceNorm2d(2))
+    assert not _private.is_normalisation(nn.LayerNorm(2))
+
+
+def test_a_load_by_assignment_is_recognised():
+    """The code that puts a loaded parameter into its module is the one that we know."""
+    seen = []
+
+    class Watched(nn.Linear):
+        def __setattr__(self, name, value):
+            seen.append(sys._getframe(1).f_code)
+            super().__setattr__(name, value)
+
+    model = Watched(2, 2, bias=False)
+    seen.clear()
+    model.load_state_dict({"weight": torch.ones(2, 2)}, assign=True)
+    assert seen == [_private.LOADING]
+
+
+def test_wrappings_are_known():
+    """What compiling and checkpointing wrap is found again, and their part of its name is known."""
+    model = nn.Linear(2, 2, bias=False)
+    compiled = torch.compile(model, backend="eager")
+    assert _private.uncompiled(compiled) is model
+    assert _private.uncompiled(model) is model
+    wrapped = [compiled, checkpoint_wrapper(model)]
+    assert [
+        name.removesuffix("weight") for m in wrapped for name in m.state_dict(keep_vars=True)
+    ] == [_private.WRAPPINGS[0], ""]
+    names = tuple(next(iter(dict(nn.Module.named_parameters(m)))) for m in wrapped)
+    assert names == tuple(f"{wrapping}weight" for wrapping in _private.WRAPPINGS)

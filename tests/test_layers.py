@@ -1,0 +1,46 @@
+"""The layers are the same where `lint-imports` reads them and where people do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has none")
+ROOT = Path(__file__).parents[1]
+
+
+def kept() -> list[set[str]]:
+    """Return the layers that `lint-imports` keeps, the upper ones first."""
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (contract,) = config["tool"]["importlinter"]["contracts"]
+    return [set(re.findall(r"\w+", layer)) for layer in contract["layers"]]
+
+
+def in_the_table() -> list[set[str]]:
+    """Return the layers in the table of the page on architecture, the upper ones first."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    table = page.split("## Layers")[1].split("## ")[0]
+    rows = re.findall(r"^\|[^|]*\|([^|]*`[^|]*)\|", table, re.MULTILINE)
+    return [set(re.findall(r"`(\w+)/?`", part)) for row in rows for part in row.split(";")]
+
+
+def in_the_diagram() -> list[str]:
+    """Return what the diagram for contributors names, the upper layers first."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    diagram = page.split("```text")[1].split("```")[0]
+    return [name for line in diagram.splitlines() for name in re.findall(r"\w+", line[:27])]
+
+
+def test_the_table_has_every_layer():
+    """The page on architecture has every module that `lint-imports` knows, in its order."""
+    assert in_the_table() == kept()
+
+
+def test_the_diagram_agrees():
+    """The diagram for contributors leaves modules out, but invents none and keeps their order."""
+    place = {name: number for number, layer in enumerate(kept()) for name in layer}
+    found = in_the_diagram()
+    assert set(found) <= set(place)
+    assert [place[name] for name in found] == sorted(place[name] for name in found)

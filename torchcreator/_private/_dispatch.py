@@ -1,0 +1,88 @@
+"""Operations on their way through torch: modes, schemas, what is hidden from the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from operator import attrgetter
+from types import CodeType
+from typing import Any, TypeVar
+
+import torch
+from torch._ops import OpOverload
+from torch.utils._mode_utils import no_dispatch
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _get_current_dispatch_mode_stack,
+    _pop_mode,
+    _push_mode,
+)
+
+__all__ = ["OpOverload", "TorchDispatchMode"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+schema_of: Callable[[OpOverload], Any] = attrgetter("_schema")
+"""Return an operation's schema: its name, what it takes, returns and writes to."""
+
+overload_name: Callable[[OpOverload], str] = attrgetter("_overloadname")
+"""Return which of the operations of its name this is."""
+
+dispatch_stack_depth = torch._C._len_torch_dispatch_stack
+"""Return how many dispatch modes are active in this thread."""
+
+
+def push_dispatch_mode(mode: TorchDispatchMode) -> None:
+    """Put a mode on top of this thread's dispatch stack."""
+    _push_mode(mode)
+
+
+def pop_dispatch_mode() -> TorchDispatchMode:
+    """Take the top mode off this thread's dispatch stack."""
+    mode: TorchDispatchMode = _pop_mode()
+    return mode
+
+
+def dispatch_modes() -> list[TorchDispatchMode]:
+    """Return the dispatch modes active in this thread, the outermost first."""
+    return list(_get_current_dispatch_mode_stack())
+
+
+def no_dispatch_modes() -> AbstractContextManager[object]:
+    """Return a context in which no ``__torch_dispatch__`` is called."""
+    context: AbstractContextManager[object] = no_dispatch()
+    return context
+
+
+past_dispatch = torch._C._DisableTorchDispatch
+"""Return an object that keeps dispatch modes from being called until it is deleted.
+
+`no_dispatch_modes` does the same at ten times the price; make sure that `del` is reached.
+"""
+
+
+def no_function_modes() -> AbstractContextManager[object]:
+    """Return a context in which no ``__torch_function__``, of a mode or a subclass, is called."""
+    context: AbstractContextManager[object] = torch._C.DisableTorchFunction()
+    return context
+
+
+function_modes_active = torch._C._is_torch_function_mode_enabled
+
+
+def not_compiled(function: _F) -> _F:
+    """Keep torch.compile from looking into a function and what it calls.
+
+    `torch.compiler.disable` does the same, but imports dynamo, a second, at the first call.
+    """
+    evaluation: Any = torch._C._dynamo.eval_frame
+    code: CodeType = function.__code__
+    if hasattr(evaluation, "_FrameAction"):
+        skip = evaluation._FrameAction.SKIP
+        evaluation.set_code_exec_strategy(code, evaluation._FrameExecStrategy(skip, skip))
+    elif hasattr(evaluation, "skip_code"):  # torch 2.6
+        evaluation.skip_code(code)
+    else:
+        hidden: _F = torch.compiler.disable(function)
+        return hidden
+    return function

@@ -1,0 +1,28 @@
+"""What torch's own modules are, and what it wraps around others."""
+
+from __future__ import annotations
+
+from types import CodeType
+from typing import TypeVar
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+Module = TypeVar("Module", bound=nn.Module)
+
+LOADING: CodeType = nn.Module._load_from_state_dict.__code__
+"""The code that registers parameters when a state dict is loaded with ``assign=True``."""
+
+WRAPPINGS = ("_orig_mod.", "_checkpoint_wrapped_module.")
+"""What torch.compile and checkpointing add to the full names of what they wrap."""
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """Return the module that torch.compile has wrapped, or the module itself."""
+    inner: nn.Module = getattr(model, "_orig_mod", model)
+    return inner
+
+
+def is_normalisation(module: nn.Module) -> bool:
+    """Return whether a module keeps running statistics: batch and instance normalisation do."""
+    return isinstance(module, _NormBase)
