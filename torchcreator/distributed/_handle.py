@@ -43,10 +43,6 @@ class GradientAggregation:
         self._host_no_sync = host_no_sync
         self._hook: RemovableHandle | None = None
 
-    def watch(self, model: nn.Module) -> None:
-        """Look for converted parameters before each forward of the model."""
-        self._hook = model.register_forward_pre_hook(renew_before_forward)
-
     @contextlib.contextmanager
     def no_sync(self) -> Iterator[None]:
         """Let backwards in the block accumulate on this rank only; the next one outside reduces.
@@ -60,11 +56,6 @@ class GradientAggregation:
                 stack.enter_context(self._reducer.no_sync())
             yield
 
-    def renew(self) -> None:
-        """Put back the policies of parameters that were converted since."""
-        for arrivals in self._arrivals:
-            arrivals.renew()
-
     def remove(self) -> None:
         """Take the policies away.
 
@@ -77,6 +68,15 @@ class GradientAggregation:
         if self._reducer is not None:
             self._reducer.remove()
 
+    def _watch(self, model: nn.Module) -> None:
+        """Look for converted parameters before each forward of the model."""
+        self._hook = model.register_forward_pre_hook(renew_before_forward)
+
+    def _renew(self) -> None:
+        """Put back the policies of parameters that were converted since."""
+        for arrivals in self._arrivals:
+            arrivals.renew()
+
 
 # Autograd and DDP hold what carries the policies out only weakly, or not at all.
 _kept: weakref.WeakKeyDictionary[nn.Module, object] = weakref.WeakKeyDictionary()
@@ -86,7 +86,7 @@ def keep(model: nn.Module, what: object) -> None:
     """Keep what carries a model's policies out for as long as the model lives."""
     _kept[model] = what
     if isinstance(what, GradientAggregation):
-        what.watch(model)
+        what._watch(model)
 
 
 def release(model: nn.Module) -> None:
@@ -117,4 +117,4 @@ def renew_before_forward(model: nn.Module, args: object) -> None:
         return  # traced into the graph as nothing
     aggregation = _kept.get(model)
     if isinstance(aggregation, GradientAggregation):
-        aggregation.renew()
+        aggregation._renew()
