@@ -9,7 +9,8 @@ import pytest
 from torch import nn
 
 import torchcreator as tc
-from tests.scopes.log import called, ones, passing, scope
+from tests.log import called, passing, scope
+from tests.scopes.log import ones
 from torchcreator import _errors
 
 

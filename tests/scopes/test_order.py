@@ -8,13 +8,8 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.scopes.log import (
-    KEYWORDS,
-    LOG,
-    called,
-    logging,
-    scope,
-)
+from tests.log import LOG, called, logging, scope
+from tests.scopes.log import KEYWORDS
 
 # Order ----------------------------------------------------------------------------------------
 

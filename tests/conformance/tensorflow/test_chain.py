@@ -7,17 +7,8 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.conformance.tensorflow.log import (
-    AGG,
-    LOG,
-    SYNC,
-    called,
-    logging,
-    passing,
-    scope,
-    seen_by_a_creator,
-    spec,
-)
+from tests.conformance.tensorflow.log import AGG, SYNC, seen_by_a_creator, spec
+from tests.log import LOG, called, logging, passing, scope
 
 
 def test_chain_01_order():

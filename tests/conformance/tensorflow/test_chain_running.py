@@ -11,11 +11,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.conformance.tensorflow.log import (
-    LOG,
-    called,
-    scope,
-)
+from tests.log import LOG, called, scope
 from torchcreator._root import current
 
 

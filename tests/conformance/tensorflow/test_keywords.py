@@ -8,13 +8,8 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.conformance.tensorflow.log import (
-    AGG,
-    SYNC,
-    passing,
-    seen_by_a_creator,
-    spec,
-)
+from tests.conformance.tensorflow.log import AGG, SYNC, seen_by_a_creator, spec
+from tests.log import passing
 
 
 def test_initial_value_missing():

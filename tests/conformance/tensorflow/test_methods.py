@@ -11,10 +11,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.conformance.tensorflow.log import (
-    SYNC,
-    spec,
-)
+from tests.conformance.tensorflow.log import SYNC, spec
 
 
 def test_assign_chains():

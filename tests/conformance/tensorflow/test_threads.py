@@ -6,10 +6,7 @@ import asyncio
 import contextvars
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.conformance.tensorflow.log import (
-    called,
-    scope,
-)
+from tests.log import called, scope
 
 
 def in_thread(function, *arguments):
