@@ -72,6 +72,22 @@ def run_ranks(
     return [outcome.result for outcome in outcomes]
 
 
+def run_scenarios(
+    scenarios: list[Callable[[int], Any]], world_size: int, tmp_path: Path
+) -> dict[str, list[Any]]:
+    """Run several functions of a rank in one world, one after the other.
+
+    Returns:
+        By the name of each, what it returned on each rank.
+    """
+
+    def play(rank: int) -> dict[str, Any]:
+        return {scenario.__name__: scenario(rank) for scenario in scenarios}
+
+    ranks = run_ranks(play, world_size, tmp_path)
+    return {name: [rank[name] for rank in ranks] for name in ranks[0]}
+
+
 def rank_outcomes(
     fn: Callable[[int], Any], world_size: int, tmp_path: Path, timeout: float = 60
 ) -> list[Outcome]:

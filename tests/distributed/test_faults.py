@@ -125,20 +125,25 @@ def test_a_dead_rank_is_noticed_at_once(tmp_path, action, fault):
         assert "TORCH_DISTRIBUTED_DEBUG=DETAIL" in message
 
 
+def meet_again(rank, tmp_path):
+    """Exchange the process group for one of the same two ranks that waits for TIMEOUT seconds."""
+    dist.destroy_process_group()
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{tmp_path / 'second'}",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=TIMEOUT),
+    )
+
+
 @pytest.mark.parametrize("action", ["a backward in DDP", "a backward in a plain module", "verify"])
 def test_a_rank_that_stays_away_ends_in_the_timeout(tmp_path, action):
     """The others wait for the group's timeout, not longer, and raise; parameters as they were."""
     host, act = ACTIONS[action]
 
     def rank_main(rank):
-        dist.destroy_process_group()
-        dist.init_process_group(
-            "gloo",
-            init_method=f"file://{tmp_path / 'second'}",
-            rank=rank,
-            world_size=2,
-            timeout=timedelta(seconds=TIMEOUT),
-        )
+        meet_again(rank, tmp_path)
         return play(host, act, stays_away)(rank)
 
     (kind, _, took, untouched), _ = (o.result for o in rank_outcomes(rank_main, 2, tmp_path, 30))
@@ -207,14 +212,7 @@ def test_control_c_on_one_rank(tmp_path, host, interrupted):
     """SIGINT to one rank, rank 0 waiting for rank 1, ends both with the values before the step."""
 
     def rank_main(rank):
-        dist.destroy_process_group()
-        dist.init_process_group(
-            "gloo",
-            init_method=f"file://{tmp_path / 'second'}",
-            rank=rank,
-            world_size=2,
-            timeout=timedelta(seconds=TIMEOUT),
-        )
+        meet_again(rank, tmp_path)
         scene = Scene(host, rank)
         before = scene.values()
         if rank == interrupted:

@@ -9,10 +9,10 @@ import io
 import pytest
 import torch
 from torch import nn
-from torch.distributed import checkpoint as dcp
 
 import torchcreator as tc
-from tests.ranks import run_ranks
+from tests.distributed.counters import READ, Counters
+from tests.ranks import run_scenarios
 from torchcreator.distributed import (
     aggregate_buffer,
     data_parallel,
@@ -21,32 +21,6 @@ from torchcreator.distributed import (
     synchronize,
     synchronized,
 )
-
-
-class Counters(nn.Module):
-    """Rank r holds r + 1 in each variable; the floats also a half."""
-
-    def __init__(self, rank):
-        super().__init__()
-        value = rank + 1
-        self.total = on_read(value + 0.5, "sum")
-        self.count = on_read(value, "sum")
-        self.average = on_read(value + 0.5, "mean")
-        self.first = on_read(value, "only_first_replica")
-        self.expert = tc.variable([float(value)], synchronization="none")
-        self.shared = tc.variable([7.0], aggregation="sum")
-        self.alias = self.count
-
-    def numbers(self):
-        return {name: p.item() for name, p in self.named_parameters(remove_duplicate=False)}
-
-    def readings(self):
-        names = ("total", "count", "average", "first")
-        return {name: tc.read_value(getattr(self, name)).item() for name in names}
-
-
-def on_read(value, aggregation):
-    return tc.variable(value, synchronization="on_read", aggregation=aggregation)
 
 
 def brought_together(rank):
@@ -157,15 +131,7 @@ SCENARIOS = [
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
     """The results of each scenario on rank 0 and rank 1."""
-
-    def play(rank):
-        return {scenario.__name__: scenario(rank) for scenario in SCENARIOS}
-
-    both = run_ranks(play, 2, tmp_path_factory.mktemp("ranks"))
-    return {name: [rank[name] for rank in both] for name in both[0]}
-
-
-READ = {"total": 4.0, "count": 3, "average": 2.0, "first": 1}
+    return run_scenarios(SCENARIOS, 2, tmp_path_factory.mktemp("ranks"))
 
 
 def test_synchronize_makes_values_equal_and_keeps_what_is_read(played):
@@ -250,49 +216,6 @@ def test_a_wrapped_model_is_saved_under_its_own_keys(played):
         assert f"module.expert@{rank}" in keys
         assert "module.total" in keys
         assert read == READ
-
-
-@pytest.mark.parametrize("readers", [1, 3])
-def test_another_number_of_ranks_loads_a_distributed_checkpoint(tmp_path, readers):
-    """Saved by two ranks, a sum is read again by one or three, experts by those that have one."""
-
-    def save(rank):
-        dcp.save(state_dict(Counters(rank)), checkpoint_id=tmp_path / "saved", no_dist=False)
-
-    def load(rank):
-        model = Counters(10)
-        state = state_dict(model)
-        planner = dcp.DefaultLoadPlanner(allow_partial_load=True)
-        dcp.load(state, checkpoint_id=tmp_path / "saved", planner=planner)
-        load_state_dict(model, state)
-        return model.readings(), model.expert.item(), model.count.item()
-
-    run_ranks(save, 2, tmp_path)
-    shares = {1: (3,), 3: (1, 1, 1)}[readers]
-    for rank, (read, expert, count) in enumerate(run_ranks(load, readers, tmp_path)):
-        assert read == READ
-        assert expert == (rank + 1.0 if rank < 2 else 11.0)
-        assert count == shares[rank]
-
-
-def test_a_checkpoint_without_this_rank_is_named():
-    """A per-rank value that was never saved for this rank is an error, unless strict is off."""
-    model = Counters(0)
-    state = {**model.state_dict(), "expert@1": torch.tensor([5.0])}
-    del state["expert"]
-    with pytest.raises(
-        tc.TorchCreatorError, match=r"(?s)'expert' for rank 0: it has expert@1.*strict=False"
-    ):
-        load_state_dict(model, state)
-    load_state_dict(model, state, strict=False)
-    assert model.expert.item() == 1.0
-
-
-def test_a_plain_state_dict_loads_too():
-    """A checkpoint that knows nothing of ranks is loaded as it is."""
-    model, other = Counters(0), Counters(3)
-    load_state_dict(model, other.state_dict())
-    assert model.numbers() == other.numbers()
 
 
 @pytest.mark.parametrize(
