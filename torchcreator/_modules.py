@@ -17,6 +17,7 @@ from torchcreator import _held, _private, _sticky, _watch
 from torchcreator._dtensor import is_sharded
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import CreatorResultError, VariableValueError, shown
+from torchcreator._private import LOADING
 from torchcreator._recursion import explained
 from torchcreator._root import Link, current
 from torchcreator._scope import current_chain, returned_none
@@ -176,7 +177,7 @@ def _in_another_form(frame: FrameType | None) -> bool:
     if frame is None:
         return False
     caller: str = frame.f_globals.get("__name__", "")
-    return frame.f_code is _private.LOADING or caller.startswith(_REFORMING)
+    return frame.f_code is LOADING or caller.startswith(_REFORMING)
 
 
 def _create(link: Link, module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter:
