@@ -235,20 +235,20 @@ def _escape(what: str) -> Answer:
     return escape
 
 
-def _getter(name: str) -> Function:
-    getter: Function = getattr(torch.Tensor, name).__get__
-    return getter
+def _attribute(name: str) -> Function:
+    read: Function = getattr(torch.Tensor, name).__get__
+    return read
 
 
 _T = torch.Tensor
-# Getters arrive as fresh method wrappers, equal but never identical: a dict compares them right.
+# They arrive as fresh method wrappers, equal but never identical: a dict compares them right.
 _KINDS: dict[Function, Answer] = {
-    _getter("device"): _device,
-    _getter("is_meta"): _is_meta_asked,
-    _getter("is_cpu"): _is_on("cpu"),
-    _getter("is_cuda"): _is_on("cuda"),
-    _getter("is_xpu"): _is_on("xpu"),
-    _getter("is_mps"): _is_on("mps"),
+    _attribute("device"): _device,
+    _attribute("is_meta"): _is_meta_asked,
+    _attribute("is_cpu"): _is_on("cpu"),
+    _attribute("is_cuda"): _is_on("cuda"),
+    _attribute("is_xpu"): _is_on("xpu"),
+    _attribute("is_mps"): _is_on("mps"),
     _T.get_device: _index,
     _T.tolist: _read,
     _T.numpy: _read,

@@ -7,18 +7,13 @@ entered from inside a hook goes below the modes that were opened after the scope
 from __future__ import annotations
 
 from torchcreator import _private
-from torchcreator._private import TorchDispatchMode
+from torchcreator._private import DispatchMode, TorchDispatchMode
 
 
-class OwnMode(TorchDispatchMode):
+class OwnMode(DispatchMode):
     """A mode that `insert` and `remove` move; it does not count for `depth`."""
 
     removed = False
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # The default imports torch._dynamo, a second, at the mode's first operation.
-        return False
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:

@@ -10,14 +10,14 @@ import torch
 from torchcreator import _private
 from torchcreator._arguments import META, argument, blank, hollow, mapped, tensors_in
 from torchcreator._log import Log, default_device
-from torchcreator._private import OpOverload, TorchDispatchMode
+from torchcreator._private import DispatchMode, OpOverload
 from torchcreator._traits import Traits, traits_of
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(DispatchMode):
     """Logs every operation on the tensors that a constructor makes, and runs none of them.
 
     Tensors it makes are on meta and stand for tensors on the device that the constructor asked
@@ -28,11 +28,6 @@ class Recorder(TorchDispatchMode):
         log: What is known about recorded tensors.
         honest: Whether the constructor itself is asking for the meta device; set by the disguise.
     """
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Otherwise torch imports dynamo (a second or more) and wraps each call.
-        return False
 
     def __init__(self, log: Log) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

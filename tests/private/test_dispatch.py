@@ -11,6 +11,19 @@ from torchcreator import _private
 OLDEST = torch.__version__.startswith("2.6.")
 
 
+@pytest.mark.skipif(OLDEST, reason="torch 2.6 wraps no mode")
+def test_a_mode_is_called_as_it_is():
+    """Torch wraps what a mode does, to keep its compiler away; ours it leaves as it is."""
+
+    def dispatch(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+    plain = type("Plain", (TorchDispatchMode,), {"__torch_dispatch__": dispatch})
+    ours = type("Ours", (_private.DispatchMode,), {"__torch_dispatch__": dispatch})
+    assert plain.__torch_dispatch__ is not dispatch
+    assert ours.__torch_dispatch__ is dispatch
+
+
 def test_an_operation_tells_its_schema():
     """An operation's schema has its name and what it writes; its overload has a name of its own."""
     seen = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torchcreator._private._dispatch import (
+    DispatchMode,
     OpOverload,
     TorchDispatchMode,
     dispatch_modes,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LOADING",
     "WRAPPINGS",
+    "DispatchMode",
     "OpOverload",
     "ShardedParameter",
     "TorchDispatchMode",

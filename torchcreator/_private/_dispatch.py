@@ -9,18 +9,28 @@ from types import CodeType
 from typing import Any, TypeVar
 
 import torch
-from torch._ops import OpOverload
+from torch._ops import OpOverload as OpOverload
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import (
-    TorchDispatchMode,
+    TorchDispatchMode as TorchDispatchMode,
+)
+from torch.utils._python_dispatch import (
     _get_current_dispatch_mode_stack,
     _pop_mode,
     _push_mode,
 )
 
-__all__ = ["OpOverload", "TorchDispatchMode"]
-
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class DispatchMode(TorchDispatchMode):
+    """A dispatch mode that torch calls as it is."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # The default wraps each call, and imports torch._dynamo, a second, at the first of them.
+        return False
+
 
 schema_of: Callable[[OpOverload], Any] = attrgetter("_schema")
 """Return an operation's schema: its name, what it takes, returns and writes to."""

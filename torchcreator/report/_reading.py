@@ -79,7 +79,7 @@ def row_of(
     parameter: nn.Parameter,
     spec: VariableSpec | None,
     device: torch.device,
-    decisions: tuple[Decision, ...] = (),
+    decisions: tuple[Decision, ...],
 ) -> Row:
     """Return what a parameter is.
 

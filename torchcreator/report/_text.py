@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from torchcreator.report._words import COLUMNS, aligned, printable, size, words
@@ -11,11 +10,12 @@ if TYPE_CHECKING:
     from torchcreator.report._inventory import Inventory
 
 
-def text(inventory: Inventory, depth: int, columns: Sequence[str] = tuple(COLUMNS)) -> str:
+def text(inventory: Inventory, depth: int) -> str:
     """Return the table of an inventory and its totals; an empty cell is a dash."""
     rows = [words(row) for row in inventory]
-    cells = [[row[heading] or "-" for heading in columns] for row in rows]
-    table = aligned([list(columns), *cells], right=(list(columns).index("bytes"),))
+    headings = list(COLUMNS)
+    cells = [[row[heading] or "-" for heading in headings] for row in rows]
+    table = aligned([headings, *cells], right=(headings.index("bytes"),))
     return f"{table}\n\n{sums(inventory, depth)}"
 
 

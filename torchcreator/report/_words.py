@@ -59,7 +59,7 @@ def size(nbytes: int) -> str:
     return f"{nbytes} B" if unit == 0 else f"{amount:.{0 if amount >= 100 else 1}f} {_UNITS[unit]}"
 
 
-def aligned(rows: list[list[str]], right: tuple[int, ...] = ()) -> str:
+def aligned(rows: list[list[str]], right: tuple[int, ...]) -> str:
     """Return rows of cells as lines with the columns below each other.
 
     Args:
