@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 
 import pytest
@@ -134,4 +135,41 @@ def test_any_argument_of_a_ready_made_creator(make):
             assert callable(absurd(label))
         else:
             assert isinstance(made, nn.Parameter)
+        assert state()[0] is before
+
+
+@pytest.fixture
+def saved(tmp_path):
+    torch.save({NAME: torch.ones(2)}, tmp_path / "saved.pt")
+    return tmp_path / "saved.pt"
+
+
+@pytest.mark.parametrize("around", ["scope", "build"])
+@pytest.mark.parametrize("option", ["rename", "rename to", "strict", "copy"])
+def test_any_option_of_from_checkpoint(option, around, saved):
+    """The value of the file comes out, or a variable as it was, or an error and nothing half done.
+
+    What a function or a mapping of the caller's raises passes as it is.
+    """
+
+    class Gain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gain = tc.variable(torch.zeros(2), name=NAME)
+
+    for label in VALUES:
+        value, before = absurd(label), state()[0]
+        options = (
+            {"rename": lambda name, to=value: to} if option == "rename to" else {option: value}
+        )
+        try:
+            with tc.creator_scope(creators.from_checkpoint(saved, **options)):
+                made = tc.build(Gain).gain if around == "build" else Gain().gain
+        except tc.TorchCreatorError as error:
+            check_message(error, "")
+        except Exception:
+            assert option == "rename"
+            assert callable(value) or isinstance(value, Mapping)
+        else:
+            assert made.tolist() in ([1.0, 1.0], [0.0, 0.0])
         assert state()[0] is before

@@ -23,12 +23,24 @@ def at_end_of_backward(callback: Callable[[], None]) -> None:
     torch.autograd.Variable._execution_engine.queue_callback(callback)
 
 
-def ignore_in_ddp(model: nn.Module, names: set[str]) -> None:
-    """Keep parameters and buffers, besides those it keeps out already, out of a model's DDP."""
-    known: set[str] = set(getattr(model, "_ddp_params_and_buffers_to_ignore", ()))
+def ignore_in_ddp(model: nn.Module, names: set[str]) -> Callable[[], None]:
+    """Keep parameters and buffers, besides those it keeps out already, out of a model's DDP.
+
+    Returns:
+        What takes that back, for where no DDP was made of the model after all.
+    """
+    attribute = "_ddp_params_and_buffers_to_ignore"
+    former = vars(model).get(attribute)
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
-        model, sorted(known | names)
+        model, sorted({*(former or ()), *names})
     )
+
+    def undo() -> None:
+        vars(model).pop(attribute)
+        if former is not None:
+            setattr(model, attribute, former)
+
+    return undo
 
 
 @dataclass(frozen=True, eq=False)

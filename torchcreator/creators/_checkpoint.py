@@ -65,7 +65,9 @@ def from_checkpoint(
         >>> layer.weight.tolist()
         [[1.0, 1.0]]
     """
-    checkpoint = _Checkpoint(open_files(path), _renaming(rename), strict, copy)
+    _refuse_other_than_bool(strict=strict, copy=copy)
+    renamed = _renaming(rename)
+    checkpoint = _Checkpoint(open_files(path), renamed, strict, copy)
     loads: weakref.WeakKeyDictionary[Building, _Load] = weakref.WeakKeyDictionary()
     plain = _PlainLoad(checkpoint)
 
@@ -94,7 +96,17 @@ class _Checkpoint:
 
     def find(self, names: Sequence[str]) -> list[str]:
         """Return the names in the files of what is called ``names`` here."""
-        return [name for name in map(self.renamed, names) if name in self.stored]
+        return [name for name in map(self._renamed, names) if name in self.stored]
+
+    def _renamed(self, name: str) -> str:
+        renamed = self.renamed(name)
+        if not isinstance(renamed, str):
+            raise VariableTypeError(
+                f"The rename= of from_checkpoint made {shown(renamed)} of {name!r}.",
+                "It turns a variable's name into its name in the files.",
+                "Return text; the name itself where it does not differ.",
+            )
+        return renamed
 
     def value(self, name: str) -> torch.Tensor:
         """Return a tensor of the files."""
@@ -221,6 +233,16 @@ class _PlainLoad:
 def _names(kwargs: VariableKwargs) -> tuple[str, ...]:
     tied: tuple[str, ...] = (kwargs.get("tags") or {}).get("names", ())
     return tied or (kwargs.get("name") or "Variable",)
+
+
+def _refuse_other_than_bool(**options: object) -> None:
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise VariableTypeError(
+                f"from_checkpoint got {name}={shown(value)}.",
+                "It is asked for or it is not.",
+                "Pass True or False.",
+            )
 
 
 def _renaming(rename: Any) -> Callable[[str], str]:

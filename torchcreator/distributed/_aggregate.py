@@ -15,7 +15,7 @@ from torchcreator import _private
 from torchcreator._collectives import World
 from torchcreator._dtensor import is_sharded
 from torchcreator._errors import DistributedError
-from torchcreator.distributed import _ddp, _fsdp
+from torchcreator.distributed import _ddp, _fsdp, _options
 from torchcreator.distributed._arrivals import ArrivalSet
 from torchcreator.distributed._handle import GradientAggregation, keep, release
 from torchcreator.distributed._plain import reducer_for, share, share_buffers
@@ -58,6 +58,7 @@ def aggregate_gradients(
     Raises:
         DistributedError: There is no process group, the ranks declare different variables, or
             the model is held in a way that a variable's declaration rules out.
+        VariableTypeError: An argument is of the wrong type.
 
     Example:
         >>> import torch, torch.distributed as dist, torchcreator as tc
@@ -69,9 +70,11 @@ def aggregate_gradients(
         [1.0, 1.0, 1.0]
         >>> dist.destroy_process_group()
     """
+    _options.refuse_other_than_module("aggregate_gradients()", model)
+    _options.refuse_other_than_group("aggregate_gradients()", group)
+    _options.refuse_other_than_wire("aggregate_gradients()", compress, hooks=False)
     world = world_or_refuse(group, "aggregate_gradients()")
     model = _private.uncompiled(model)
-    release(model)
     modules = _fsdp.fsdp_modules(model)
     if isinstance(model, DistributedDataParallel):
         aggregation = _on_ddp(model, group, compress)
@@ -111,6 +114,7 @@ def _on_ddp(
                 "Wrap the model with torchcreator.distributed.data_parallel(model) instead, which "
                 "keeps such variables out.",
             )
+    release(ddp)
     arrivals = ArrivalSet([m for m in reduced(managed) if not _ddp.ignores(ddp, m)], world)
     apart = [m for m in managed if m.has_own_group]
     share(apart, world)
@@ -132,6 +136,7 @@ def _on_fsdp(
     managed = _fsdp.survey_sharded(modules, model)
     check_specs(managed, world)
     _fsdp.refuse_unshardable(managed)
+    release(model)
     _fsdp.share_replicas(managed)
     sets = _fsdp.arrivals_on_whole(modules, managed)
     apart = [m for m in managed if not is_sharded(m.parameter)]
@@ -154,6 +159,7 @@ def _on_plain(model: nn.Module, world: World, compress: torch.dtype | None) -> G
     managed = survey(model)
     _refuse_held_otherwise(model, managed)
     check_specs(managed, world, model.named_buffers())
+    release(model)
     share(managed, world)
     share_buffers(list(model.buffers()), world)
     reducer, arrivals = reducer_for(managed, world, compress)

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torchcreator._collectives import World
 from torchcreator._dtensor import is_sharded
 from torchcreator._errors import DistributedError, VariableTypeError
-from torchcreator.distributed import _ddp
+from torchcreator.distributed import _ddp, _options
 from torchcreator.distributed._arrivals import ArrivalSet
 from torchcreator.distributed._buffers import declared_buffers
 from torchcreator.distributed._handle import keep
@@ -50,14 +50,17 @@ def data_parallel(
         group: The ranks that train it together; None means the default group.
         compress: How gradients travel: a dtype (``torch.bfloat16``) they are cast to, or a comm
             hook of DDP's, alone or as ``(state, hook)``.
-        **ddp_kwargs: Options of ``DistributedDataParallel``, except ``mixed_precision``.
+        **ddp_kwargs: Options of ``DistributedDataParallel``, except ``mixed_precision``,
+            ``delay_all_reduce_named_params`` and ``param_to_hook_all_reduce``.
 
     Returns:
         The wrapped model.
 
     Raises:
         DistributedError: There is no process group, the ranks declare different variables,
-            nothing is left for DDP to do, or an option of DDP's rules the policies out.
+            nothing is left for DDP to do, DDP refuses what it is given, or an option of DDP's rules
+            the policies out.
+        VariableTypeError: An argument is of the wrong type, or DDP has no such option.
 
     Example:
         >>> import torch.distributed as dist, torchcreator as tc
@@ -71,29 +74,30 @@ def data_parallel(
         'DistributedDataParallel'
         >>> dist.destroy_process_group()
     """
+    _options.refuse_other_than_module("data_parallel()", model)
     _refuse_wrapped(model)
+    _options.refuse_other_options("data_parallel()", ddp_kwargs)
+    _options.refuse_other_than_wire("data_parallel()", compress, hooks=True)
     _ddp.refuse_mixed_precision("data_parallel()", ddp_kwargs.get("mixed_precision"))
     group = _one_group(group, ddp_kwargs)
+    _options.refuse_other_than_group("data_parallel()", group)
     world = world_or_refuse(group, "data_parallel()")
     managed = survey(model)
     check_specs(managed, world, model.named_buffers())
     apart = [m for m in managed if m.per_rank or m.has_own_group]
     ours = [m for m in managed if not (m.per_rank or m.has_own_group)]
     buffers = dict(declared_buffers(model))
-    ddp = _ddp.wrap(
-        model, ours, [*_ddp.spellings(apart), *buffers], process_group=group, **ddp_kwargs
-    )
     own_group = [m for m in managed if m.has_own_group]
-    share(own_group, world)
-    share_buffers(list(buffers.values()), world)
     wire = compress if isinstance(compress, torch.dtype) else None
-    keep(
-        ddp,
-        [
+    ignored = [*_ddp.spellings(apart), *buffers]
+    with _ddp.wrapped(model, ours, ignored, process_group=group, **ddp_kwargs) as ddp:
+        share(own_group, world)
+        share_buffers(list(buffers.values()), world)
+        kept = [
             _reduction(ddp, list(reduced(ours)), world, compress),
             reducer_for(own_group, world, wire),
-        ],
-    )
+        ]
+    keep(ddp, kept)
     return ddp
 
 
@@ -114,7 +118,8 @@ def _one_group(
 ) -> dist.ProcessGroup | None:
     """Return the group however it was given, and take it out of DDP's options."""
     given = ddp_kwargs.pop("process_group", None)
-    if group is not None and (given is not None or ddp_kwargs.get("device_mesh") is not None):
+    named = (group, given, ddp_kwargs.get("device_mesh"))
+    if sum(it is not None for it in named) > 1:
         raise VariableTypeError(
             "data_parallel() was given a group twice.",
             "group= is what DDP calls process_group= or takes from device_mesh=.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,15 +12,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 from torchcreator import _private
 from torchcreator._collectives import World
-from torchcreator._errors import DistributedError
+from torchcreator._errors import DistributedError, TorchCreatorError, shown
 from torchcreator.distributed._comm_hook import BucketReduction
 from torchcreator.distributed._policy import Managed
 
 
-def wrap(
+@contextlib.contextmanager
+def wrapped(
     model: nn.Module, managed: list[Managed], ignored: list[str], **ddp_kwargs: Any
-) -> DistributedDataParallel:
-    """Return the model in DDP, which neither broadcasts nor reduces what is ignored."""
+) -> Iterator[DistributedDataParallel]:
+    """Give the model in DDP, which neither broadcasts nor reduces what is ignored.
+
+    An error, of DDP's or of the block, leaves no trace of it on the model.
+    """
     if not any(m.parameter.requires_grad for m in managed if not set(m.names) & set(ignored)):
         raise DistributedError(
             f"{type(model).__name__} has no parameter for DistributedDataParallel.",
@@ -27,8 +32,29 @@ def wrap(
             "their own, and DDP refuses a module without any.",
             "Use aggregate_gradients(model) instead, which takes any module.",
         )
-    _private.ignore_in_ddp(model, set(ignored))
-    return DistributedDataParallel(model, **ddp_kwargs)
+    undo = _private.ignore_in_ddp(model, set(ignored))
+    try:
+        yield DistributedDataParallel(model, **ddp_kwargs)
+    except BaseException as error:
+        undo()
+        if isinstance(error, TorchCreatorError) or not isinstance(error, Exception):
+            raise
+        given = {name: value for name, value in ddp_kwargs.items() if value is not None}
+        raise DistributedError(
+            f"DistributedDataParallel refused {type(model).__name__} with the options "
+            f"{shown(given)}.",
+            f"It raised {type(error).__name__}: {_first_line(error)}",
+            "Correct the options or the model. Where another rank has died, look at its output.",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of what an error says, which is not always text."""
+    try:
+        line = str(error).partition("\n")[0]
+    except Exception:  # whatever is wrong with it, the message is about something else
+        line = ""
+    return line[:300] or "nothing more"
 
 
 def spellings(managed: list[Managed]) -> Iterator[str]:
@@ -52,7 +78,7 @@ def refuse_mixed_precision(function: str, mixed_precision: object) -> None:
     if mixed_precision is None:
         return
     raise DistributedError(
-        f"{function} was given a DDP with mixed_precision={mixed_precision!r}.",
+        f"{function} was given a DDP with mixed_precision={shown(mixed_precision)}.",
         "DDP's mixed precision takes its only communication hook, and gives each parameter another "
         "dtype, and so another autograd node, in every forward: the policies would get lost there.",
         "Compute in torch.autocast(), and let gradients travel in data_parallel(model, "
