@@ -129,8 +129,6 @@ class Recorder(DispatchMode):
 
     def _see(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """Answer with a number: replay what it depends on, now."""
-        if not _private.schema_of(func).returns:
-            return None  # an assertion about values
         return func(*mapped(args, self.log.real), **mapped(kwargs, self.log.real))
 
     def _compute(
