@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_module, distribute_tensor
 from torch.distributed.tensor.parallel import (
@@ -203,3 +203,31 @@ def test_scope_around_a_sharded_model(tmp_path):
             materialize(model)
 
     run_ranks(rank, 2, tmp_path)
+
+
+def test_a_shard_under_a_name_of_later_has_no_value(tmp_path):
+    """What was renamed between ``defer`` and ``materialize`` is named in the error."""
+
+    def rank(_):
+        mesh = init_device_mesh("cpu", (2,))
+        model = defer(nn.Linear, 4, 6)
+        weight = distribute_tensor(model.weight.detach(), mesh, [Shard(0)])
+        del model.weight
+        model.renamed = nn.Parameter(weight)
+        with pytest.raises(BuildError, match=r"'renamed' is not among the tensors of the deferred"):
+            materialize(model)
+
+    run_ranks(rank, 2, tmp_path)
+
+
+def test_a_rank_outside_the_mesh_has_no_part(tmp_path):
+    """It materialises like the others, and holds nothing of what is sharded."""
+
+    def rank(_):
+        mesh = DeviceMesh("cpu", [0, 1])
+        model = defer(nn.Linear, 4, 6)
+        model.weight = nn.Parameter(distribute_tensor(model.weight.detach(), mesh, [Shard(0)]))
+        materialize(model)
+        return model.weight.to_local().numel()
+
+    assert run_ranks(rank, 3, tmp_path) == [12, 12, 0]
