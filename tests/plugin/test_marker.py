@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 
@@ -158,6 +160,10 @@ def test_a_creator_marked_in_place_of_its_test_is_found(suite):
     )
 
 
+@pytest.mark.skipif(
+    sys.version_info < (3, 11),
+    reason="Python 3.10 reports the line of the def, which does not tell the marker",
+)
 def test_a_creator_called_with_its_test_is_explained(suite):
     """Where that call raises, the error comes with the same explanation."""
     result = suite.write(
