@@ -18,7 +18,7 @@ from datetime import timedelta
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch._dynamo  # what every optimizer imports when it is made: here once, not in each fork
@@ -113,8 +113,8 @@ def _wait_for(ranks: list[BaseProcess], deadline: float) -> None:
     """Wait until all ranks ended, the deadline, or a grace after the first failure; then kill."""
     running = {process.sentinel: process for process in ranks}
     while running and (left := deadline - time.monotonic()) > 0:
-        for sentinel in wait(list(running), timeout=left):
-            process = running.pop(sentinel)  # type: ignore[call-overload]
+        for sentinel in cast("list[int]", wait(list(running), timeout=left)):
+            process = running.pop(sentinel)
             process.join()
             if process.exitcode != 0:
                 deadline = min(deadline, time.monotonic() + _GRACE)

@@ -37,7 +37,11 @@ def draw(curve: Curve, rows: Sequence[Ratio], path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    settings = {"svg.hashsalt": "torchcreator", "svg.fonttype": "none", "font.size": 9}
+    settings: dict[Any, Any] = {
+        "svg.hashsalt": "torchcreator",
+        "svg.fonttype": "none",
+        "font.size": 9,
+    }
     with mpl.rc_context({**settings, "axes.spines.top": False, "axes.spines.right": False}):
         figure: Any = Figure(figsize=(7, 6), layout="constrained")
         times, ratios = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
