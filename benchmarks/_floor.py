@@ -7,7 +7,9 @@ mode only. These two note what they see, and do nothing with it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -81,3 +83,19 @@ def drawn(factory: Factory) -> nn.Module:
             value.uniform_(generator=generator.manual_seed(number))
             exchange(parameter, nn.Parameter(value))
     return model
+
+
+def bare_draws(factory: Factory) -> Callable[[], list[torch.Tensor]]:
+    """Return nothing but draws of a model's matrices, a thread per core, a stream for each."""
+    with torch.device("meta"):
+        shapes = [p.shape for p in factory().parameters() if p.ndim > 1]
+
+    def draw(numbered: tuple[int, torch.Size]) -> torch.Tensor:
+        seed, shape = numbered
+        return torch.empty(shape).normal_(generator=torch.Generator().manual_seed(seed))
+
+    def drawn_at_once() -> list[torch.Tensor]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(draw, enumerate(shapes)))
+
+    return drawn_at_once

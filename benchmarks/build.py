@@ -16,7 +16,7 @@ from torch import nn
 
 import torchcreator as tc
 from benchmarks import _memory, _models
-from benchmarks._floor import drawn
+from benchmarks._floor import bare_draws, drawn
 from benchmarks._measure import Pair, Question, Take, Work, question
 from benchmarks._models import Factory, placed
 from benchmarks._peers import peer
@@ -134,6 +134,13 @@ QUESTIONS = [
     comparison(SEEDED, "seeded", GPT2, at_most=0.36, headline=True),
     comparison(SEEDED, "seeded", GPT2, fabric, against="Fabric `init_module(empty_init=True)`"),
     comparison("`build(Llama 12 × 768, seed=…)`", "seeded", LLAMA, at_most=0.36),
+    comparison(
+        "`build(Llama 12 × 768, seed=…)`",
+        "seeded",
+        LLAMA,
+        bare_draws,
+        against="its draws alone, a thread per core: the floor",
+    ),
     comparison(
         "`build(300 × Linear(16, 16), seed=…)`", "seeded", LINEARS, at_most=4.0, seconds=4.0
     ),

@@ -28,6 +28,9 @@ TRAINING = f"training step, {LAYERS} × `nn.Linear({WIDTH}, {WIDTH})`, batch {BA
 ORTHOGONAL = f"Orthogonal, {TRAINING}"
 Step = Callable[[], object]
 
+as_trained = functools.partial(question, threads=None)
+"""A question about a training step, which torch gives as many threads as there are cores."""
+
 
 def parameters(constraint: tc.Constraint | str | None = None) -> list[nn.Parameter]:
     """Return many small parameters with gradients, under a constraint or under none."""
@@ -96,7 +99,7 @@ def by_hand(
         yield step_under(constraint), step_then(project)
 
     promised = at_most is not None
-    return question(
+    return as_trained(
         work, against=against, at_most=at_most, seconds=6.0 if promised else 2.0, headline=promised
     )(pair)
 
@@ -121,7 +124,7 @@ def in_keras(work: str, constraint: str, kind: str, **options: Any) -> Question:
 
         yield step_under(constraint), theirs
 
-    return question(work, against="Keras' optimizer on torch")(pair)
+    return as_trained(work, against="Keras' optimizer on torch")(pair)
 
 
 def training(prepare: Callable[[nn.Linear], object] | None = None, **scope: Any) -> Step:
@@ -188,7 +191,7 @@ def in_training(
     name = "NonNeg" if constraint == "non_neg" else type(constraint).__name__
     if isinstance(constraint, constraints.SpectralNorm):
         name += f", {constraint.mode}"
-    return question(
+    return as_trained(
         f"{name}, {TRAINING}",
         against="no constraint",
         at_most=at_most,
@@ -206,7 +209,7 @@ def against_parametrization(
         prepare = find()
         yield training(constraint=constraint), training(prepare)
 
-    return question(work, against=against)(pair)
+    return as_trained(work, against=against)(pair)
 
 
 def each() -> list[Question]:

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed import GroupMember, ProcessGroup
+from torch.distributed import ProcessGroup
 from torch.nn.parameter import is_lazy
 from typing_extensions import Never
 
 from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean, shown
-from torchcreator._form import checked_device, checked_form
+from torchcreator._form import check_choice, check_group, checked_device, checked_form, own_tags
 from torchcreator._root import unique_name
 from torchcreator._spec import Declaration, announce_constraint
 from torchcreator._table import attach
@@ -24,8 +24,8 @@ from torchcreator._values import tensor_of
 from torchcreator.constraints import check
 from torchcreator.constraints import get as get_constraint
 
-_ON_READ = VariableSynchronization.ON_READ
-_MEAN = VariableAggregation.MEAN
+_AUTO, _ON_READ = VariableSynchronization.AUTO, VariableSynchronization.ON_READ
+_NONE, _MEAN = VariableAggregation.NONE, VariableAggregation.MEAN
 
 
 def default_creator(
@@ -66,6 +66,32 @@ def default_creator(
     """
     if unknown:
         raise unknown_keyword(name, unknown)
+    waiting = target.get()
+    if waiting is not None and waiting.form is not None:
+        own_shape, own_dtype, own_device = waiting.form
+        if (  # no creator wanted anything of it, as of nearly every parameter of a stock module
+            initial_value is None
+            and trainable is None
+            and constraint is None
+            and caching_device is None
+            and process_group is None
+            and tags is None
+            and shape is own_shape
+            and dtype is own_dtype
+            and device is own_device
+            and synchronization is _AUTO
+            and aggregation is _NONE
+            and validate_shape is True
+            and name is waiting.name
+            and module is waiting.module
+            and waiting.made is None
+            and waiting.parameter.requires_grad
+        ):
+            waiting.declaration = Declaration(
+                (name, shape, dtype, True, None, _AUTO, _NONE, None, None, {}, True)
+            )
+            waiting.made = waiting.parameter
+            return waiting.parameter
     if not (
         synchronization.__class__ is VariableSynchronization
         and aggregation.__class__ is VariableAggregation
@@ -134,11 +160,11 @@ def make(
         and process_group is None
         and tags is None
     ):
-        _check_choice(validate_shape, label)
+        check_choice(validate_shape, label)
         constraint = get_constraint(constraint, label)
         caching_device = checked_device(caching_device, label, "caching_device")
-        _check_group(process_group, label)
-        tags = _own_tags(tags, label)
+        check_group(process_group, label)
+        tags = own_tags(tags, label)
     waiting = target.get() and target_of(module)
     data = None
     if initial_value is not None:
@@ -215,16 +241,6 @@ def _unset_shape(parameter: nn.Parameter, asked: torch.Size | None) -> torch.Siz
     return None if is_lazy(parameter) else parameter.shape
 
 
-def _check_group(group: Any, label: str) -> None:
-    if group is None or isinstance(group, ProcessGroup) or group is GroupMember.NON_GROUP_MEMBER:
-        return
-    raise VariableTypeError(
-        f"The process_group of variable {label!r} is {shown(group)}.",
-        "A variable is aggregated over a group of torch.distributed.",
-        "Pass what torch.distributed.new_group(...) returned, or None for the default group.",
-    )
-
-
 def _check_policies(
     constraint: Constraint | None,
     aggregation: VariableAggregation,
@@ -245,32 +261,6 @@ def _check_policies(
             "A mean of several ranks is not exact in a dtype that is not floating.",
             "Use aggregation='sum' or 'only_first_replica', or a floating dtype.",
         )
-
-
-def _own_tags(tags: Any, label: str) -> dict[str, Any] | None:
-    """Return a copy of the tags: what the caller does to his later is his."""
-    if tags is None:
-        return None
-    try:
-        if isinstance(tags, Mapping):
-            return dict(tags)
-    except Exception:  # a mapping of somebody's own class may raise anything
-        pass
-    raise VariableTypeError(
-        f"The tags of variable {label!r} are {shown(tags)}.",
-        "Tags are what the caller tells the creators, by name.",
-        "Pass a mapping, tags={'decay': False}, say.",
-    )
-
-
-def _check_choice(validate_shape: Any, label: str) -> None:
-    if validate_shape is True or validate_shape is False:
-        return
-    raise VariableTypeError(
-        f"The validate_shape of variable {label!r} is {shown(validate_shape)}.",
-        "The shape either has to be known, or need not be.",
-        "Pass True, or False to allow an unknown shape.",
-    )
 
 
 def _no_value(label: str) -> VariableValueError:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 import torch
+from torch.distributed import GroupMember, ProcessGroup
 
 from torchcreator._errors import VariableTypeError, VariableValueError, shown
 
@@ -93,3 +94,41 @@ def _usable(device: Any) -> torch.device:
             torch.empty(0, device=checked)
         _used.add(checked)
     return checked
+
+
+def check_group(group: Any, label: str) -> None:
+    """Refuse what is no process group."""
+    if group is None or isinstance(group, ProcessGroup) or group is GroupMember.NON_GROUP_MEMBER:
+        return
+    raise VariableTypeError(
+        f"The process_group of variable {label!r} is {shown(group)}.",
+        "A variable is aggregated over a group of torch.distributed.",
+        "Pass what torch.distributed.new_group(...) returned, or None for the default group.",
+    )
+
+
+def own_tags(tags: Any, label: str) -> dict[str, Any] | None:
+    """Return a copy of the tags: what the caller does to his later is his."""
+    if tags is None:
+        return None
+    try:
+        if isinstance(tags, Mapping):
+            return dict(tags)
+    except Exception:  # a mapping of somebody's own class may raise anything
+        pass
+    raise VariableTypeError(
+        f"The tags of variable {label!r} are {shown(tags)}.",
+        "Tags are what the caller tells the creators, by name.",
+        "Pass a mapping, tags={'decay': False}, say.",
+    )
+
+
+def check_choice(validate_shape: Any, label: str) -> None:
+    """Refuse a ``validate_shape`` that is neither True nor False."""
+    if validate_shape is True or validate_shape is False:
+        return
+    raise VariableTypeError(
+        f"The validate_shape of variable {label!r} is {shown(validate_shape)}.",
+        "The shape either has to be known, or need not be.",
+        "Pass True, or False to allow an unknown shape.",
+    )

@@ -22,7 +22,8 @@ from torchcreator._recursion import explained
 from torchcreator._root import Link, current
 from torchcreator._scope import current_chain, returned_none
 from torchcreator._spec import Declaration
-from torchcreator._table import OWN, declaration_of, declare, is_declared
+from torchcreator._table import OWN, TABLE, declaration_of, declare, is_declared
+from torchcreator._target import Form
 from torchcreator._target import target as _target
 from torchcreator._uninitialized import uninitialized
 
@@ -51,7 +52,7 @@ class _StockTarget:
         self.parameter = parameter
         plain = type(parameter) is nn.Parameter or not is_lazy(parameter)
         # As creators receive them: where the same objects come back, nobody asked for others.
-        self.form = parameter.shape if plain else None, parameter.dtype, parameter.device
+        self.form: Form = (parameter.shape if plain else None, parameter.dtype, parameter.device)
         self.made: nn.Parameter | None = None
         self.declaration: Declaration | None = None
         self.valued = False
@@ -155,7 +156,9 @@ def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Pa
         return None
     registrar = sys._getframe(2)
     floor, count = _floor[registrar.f_code is _SETATTR], sys.getrefcount(parameter)
-    if _in_another_form(registrar) or (is_declared(module, name) and is_sharded(parameter)):
+    if _in_another_form(registrar) or (
+        TABLE in module.__dict__ and is_declared(module, name) and is_sharded(parameter)
+    ):
         _held.note(link.root, module, name, parameter)
         return None
     if count > floor and _held.held(link.root, parameter):

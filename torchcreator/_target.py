@@ -6,13 +6,17 @@ A stock module's own parameter and a recorded one are the same case for the defa
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from torchcreator._spec import Declaration
+
+
+Form: TypeAlias = "tuple[torch.Size | None, torch.dtype, torch.device]"
+"""Shape, dtype and device; the shape of a lazy parameter is None."""
 
 
 class Target(Protocol):
@@ -24,6 +28,8 @@ class Target(Protocol):
         parameter: The parameter itself, with the shape, dtype and device its module gave it.
         made: What the default creator made of it, once it has.
         declaration: What it was declared as, once it was.
+        form: Shape, dtype and device as its creators were handed them, where the default creator
+            may take it as it is when they come back; else None.
     """
 
     module: nn.Module | None
@@ -31,6 +37,9 @@ class Target(Protocol):
     parameter: nn.Parameter
     made: nn.Parameter | None
     declaration: Declaration | None
+
+    @property
+    def form(self) -> Form | None: ...
 
     def fill(
         self,

@@ -14,7 +14,7 @@ from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import BuildError, CreatorResultError, shown
 from torchcreator._recording import Recording
 from torchcreator._spec import Declaration, VariableSpec
-from torchcreator._target import Target
+from torchcreator._target import Form, Target
 from torchcreator._target import target as _target
 from torchcreator._types import NextCreator, VariableKwargs
 from torchcreator._values import wanted
@@ -73,6 +73,8 @@ class TrueValue:
 
 class RecordedTarget:
     """A parameter on meta that waits for its creators' decision."""
+
+    form: Form | None = None  # its creators are always heard: what they answer goes elsewhere
 
     def __init__(
         self,

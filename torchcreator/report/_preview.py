@@ -17,7 +17,7 @@ from torchcreator._root import Link, current
 from torchcreator._scope import creator_scope, current_chain, relinked
 from torchcreator._spec import Declaration
 from torchcreator._table import specs_of
-from torchcreator._target import target_of
+from torchcreator._target import Form, target_of
 from torchcreator._types import NextCreator, VariableKwargs
 from torchcreator._uninitialized import uninitialized
 from torchcreator._waiting import TrueValue, ask, other_shape
@@ -34,6 +34,8 @@ class Foreseen:
         made: What the default creator made in its stead, once it has.
         journey: What each creator did.
     """
+
+    form: Form | None = None  # its creators are always heard: what they answer goes elsewhere
 
     def __init__(self, held: Held, device: torch.device) -> None:
         self.module: nn.Module | None = held.owner
