@@ -67,6 +67,22 @@ def test_what_a_first_call_imports_counts_for_nothing():
     assert calls_per_sample(clock.work(5.0, 1e-6), clock) > 100
 
 
+def test_nobody_gains_from_running_after_himself():
+    """Equal work reads equal, though whoever ran last finds its data in the caches."""
+    clock, last = Clock(), []
+
+    def cached(name):
+        def work():
+            clock.now += 2e-3 if last == [name] else 3e-3
+            last[:] = [name]
+
+        return work
+
+    taken = timed(cached("ours"), cached("theirs"), 0.01, clock)
+    assert taken.ours == pytest.approx(taken.theirs)
+    assert taken.again == pytest.approx(taken.theirs)
+
+
 @pytest.mark.parametrize("rounds", [3, 6])
 def test_everyone_has_every_place_equally_often(rounds):
     """Nobody gains from coming first, however few rounds there are."""
