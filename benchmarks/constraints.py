@@ -235,7 +235,7 @@ def each() -> list[Question]:
 )
 def unconstrained() -> Iterator[Pair]:
     """Time what the hook takes from an optimizer that it has nothing to do for."""
-    from torchcreator.optim._hook import after_step
+    from torchcreator._optim.hook import after_step
 
     p = nn.Parameter(torch.zeros(1, device=DEVICE))
     optimizer = torch.optim.SGD([p], lr=0.1)

@@ -26,8 +26,9 @@ import torchcreator as tc
 from benchmarks._measure import DEVICE, Pair, question
 from benchmarks._run import main
 from benchmarks.stock_modules import identity, plain
-from torchcreator import _private, _watch
-from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
+from torchcreator._torch import hooks
+from torchcreator._torch.dispatch import dispatch_stack_depth
 
 LEAST = "the least code by hand:"
 AUTO, NONE = VariableSynchronization.AUTO, VariableAggregation.NONE
@@ -80,7 +81,7 @@ class Root:
 
     def __init__(self) -> None:
         self.names = self.owners = self.sticky = None
-        self.depth = _private.dispatch_stack_depth()
+        self.depth = dispatch_stack_depth()
         self.thread: int | None = get_ident()
 
 
@@ -276,7 +277,7 @@ def stock_modules() -> Iterator[Pair]:
     """Time many small stock modules in a scope, with no hook of the library's in torch."""
     with tc.creator_scope(identity):
         pass
-    for hook in _watch.hooks():
+    for hook in hooks.hooks():
         hook.handle.remove()
     own: Any = on_register
 
@@ -289,7 +290,7 @@ def stock_modules() -> Iterator[Pair]:
     try:
         yield in_a_scope, plain
     finally:
-        list(_watch.reinstall_lost_hooks())
+        list(hooks.reinstall_lost_hooks())
 
 
 QUESTIONS = [one_variable, entering, stock_modules]

@@ -17,7 +17,7 @@ from torch import nn
 import torchcreator as tc
 from benchmarks._measure import DEVICE, Pair, Question, Work, question
 from benchmarks._run import main
-from torchcreator._table import TABLE, specs_of
+from torchcreator._spec.table import TABLE, specs_of
 
 LAYERS = 200
 """Two parameters each."""

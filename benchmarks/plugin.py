@@ -16,7 +16,8 @@ from typing import Any
 import torchcreator as tc
 from benchmarks._measure import Pair, Question, question
 from benchmarks._run import main
-from torchcreator import _watch
+from torchcreator._chain import observers
+from torchcreator.pytest_plugin._open_scopes import OpenScopes
 
 PLUGIN = "torchcreator.pytest_plugin"
 TESTS = 2000
@@ -74,17 +75,17 @@ def watched() -> Iterator[Pair]:
     def passing(next_creator: Any, **kwargs: Any) -> Any:
         return next_creator(**kwargs)
 
-    scope, scopes = tc.creator_scope(passing), _watch.OpenScopes()
+    scope, scopes = tc.creator_scope(passing), OpenScopes()
 
     def plain() -> None:
         with scope:
             pass
 
     def noted() -> None:
-        _watch.watcher = scopes
+        observers.watcher = scopes
         with scope:
             pass
-        _watch.watcher = None
+        observers.watcher = None
 
     yield noted, plain
 

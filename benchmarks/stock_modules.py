@@ -14,7 +14,7 @@ import torchcreator as tc
 from benchmarks._measure import DEVICE, Pair, question
 from benchmarks._peers import peer
 from benchmarks._run import main
-from torchcreator import _watch
+from torchcreator._torch import hooks
 
 MODULES = 300
 SCOPE = f"{MODULES} `nn.Linear(16, 16)` in a scope with one creator"
@@ -112,13 +112,13 @@ def without_a_scope() -> Iterator[Pair]:
     """Time modules outside any scope, where our hook looks and leaves."""
     with tc.creator_scope(identity):
         pass
-    hooks = _watch.hooks()
+    ours = hooks.hooks()
 
     def theirs() -> None:
-        for hook in hooks:
+        for hook in ours:
             hook.handle.remove()
         plain()
-        list(_watch.reinstall_lost_hooks())
+        list(hooks.reinstall_lost_hooks())
 
     yield plain, theirs
 

@@ -13,7 +13,7 @@ import termios
 
 import pytest
 
-from torchcreator import _bar
+from torchcreator._build import progress
 
 BUILD = """
 import sys, time
@@ -112,15 +112,15 @@ class Bars:
 def bars(monkeypatch):
     """Let somebody look, and have no patience."""
     drawn = Bars()
-    monkeypatch.setattr(_bar, "is_seen", lambda: True)
-    monkeypatch.setattr(_bar, "maker", lambda: drawn)
-    monkeypatch.setattr(_bar, "PATIENCE", 0.0)
+    monkeypatch.setattr(progress, "is_seen", lambda: True)
+    monkeypatch.setattr(progress, "maker", lambda: drawn)
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
     return drawn
 
 
 def test_a_bar_counts_every_step(bars):
     """What was done before it was drawn counts, too, and it is closed at the end."""
-    with _bar.bar("counting", 3) as advance:
+    with progress.bar("counting", 3) as advance:
         for _ in range(3):
             advance()
     assert bars.made == [["counting", 3, 3, "closed"]]
@@ -130,7 +130,7 @@ def test_a_bar_is_closed_by_an_error(bars):
     """What goes wrong leaves no bar behind."""
 
     def fail():
-        with _bar.bar("failing", 3) as advance:
+        with progress.bar("failing", 3) as advance:
             advance()
             raise ZeroDivisionError
 
@@ -141,8 +141,8 @@ def test_a_bar_is_closed_by_an_error(bars):
 
 def test_one_bar_at_a_time(bars, monkeypatch):
     """Under a bar of `progress`, say, a build draws none of its own."""
-    monkeypatch.setattr(_bar, "_showing", [bars])
-    with _bar.bar("second", 1) as advance:
+    monkeypatch.setattr(progress, "_showing", [bars])
+    with progress.bar("second", 1) as advance:
         advance()
     assert bars.made == []
 
@@ -150,11 +150,11 @@ def test_one_bar_at_a_time(bars, monkeypatch):
 def test_nobody_looks_where_there_is_no_standard_error(monkeypatch):
     """A process without one, or with a closed one, is asked without an error."""
     monkeypatch.setattr(sys, "stderr", None)
-    assert not _bar.is_seen()
+    assert not progress.is_seen()
     with open(os.devnull) as closed:  # noqa: PTH123
         pass
     monkeypatch.setattr(sys, "stderr", closed)
-    assert not _bar.is_seen()
+    assert not progress.is_seen()
 
 
 def test_only_the_first_rank_shows_a_bar(monkeypatch):
@@ -165,8 +165,8 @@ def test_only_the_first_rank_shows_a_bar(monkeypatch):
             return True
 
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert _bar.is_seen()
-    monkeypatch.setattr(_bar.dist, "is_initialized", lambda: True)
+    assert progress.is_seen()
+    monkeypatch.setattr(progress.dist, "is_initialized", lambda: True)
     for rank in (0, 1):
-        monkeypatch.setattr(_bar.dist, "get_rank", lambda rank=rank: rank)
-        assert _bar.is_seen() is (rank == 0)
+        monkeypatch.setattr(progress.dist, "get_rank", lambda rank=rank: rank)
+        assert progress.is_seen() is (rank == 0)

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from torchcreator import _held, _modules
-from torchcreator._root import Root
+from torchcreator._chain.open_scopes import Root
+from torchcreator._modules import ownership, registration
 
 
 @pytest.fixture
@@ -31,16 +31,16 @@ def names():
 
 def test_the_floor_is_calibrated(names):
     """The counts of fresh parameters were measured on this interpreter, in both ways there are."""
-    assert _modules._floor.keys() == {True, False}
-    assert all(count > 1 for count in _modules._floor.values())
+    assert registration._floor.keys() == {True, False}
+    assert all(count > 1 for count in registration._floor.values())
 
 
 @pytest.fixture
 def walks(monkeypatch):
     """Count the walks over live modules."""
     counted = []
-    walk = _held._walk
-    monkeypatch.setattr(_held, "_walk", lambda: counted.append(1) or walk())
+    walk = ownership._walk
+    monkeypatch.setattr(ownership, "_walk", lambda: counted.append(1) or walk())
     return counted
 
 
@@ -186,7 +186,7 @@ def test_the_walk_bears_other_threads():
     thread.start()
     walks = 0
     while thread.is_alive():
-        assert not _held.held(Root(), nn.Parameter(torch.ones(1)))
+        assert not ownership.held(Root(), nn.Parameter(torch.ones(1)))
         walks += 1
     thread.join()
     assert walks > 0

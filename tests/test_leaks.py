@@ -16,8 +16,10 @@ from torch.optim.optimizer import _global_optimizer_post_hooks
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 import torchcreator as tc
-from torchcreator import _errors, _root, _spec, _table
-from torchcreator._root import current
+from torchcreator import _errors
+from torchcreator._chain import open_scopes
+from torchcreator._chain.open_scopes import current
+from torchcreator._spec import spec, table
 
 
 def passing(next_creator, **kwargs):
@@ -37,14 +39,14 @@ def tables():
     """Return the sizes of everything that could grow."""
     gc.collect()
     return {
-        "declarations": len(_table._live),
-        "process names": len(_root.process_names._numbers),
+        "declarations": len(table._live),
+        "process names": len(open_scopes.process_names._numbers),
         "registration hooks": len(torch_module._global_parameter_registration_hooks),
         "optimizer hooks": len(_global_optimizer_post_hooks),
         "modes": len(_get_current_dispatch_mode_stack()),
         "open scopes": 0 if current.get() is None else 1,
-        "first-constraint listeners": len(_spec._constraint_listeners),
-        "copy listeners": len(_table.copy_listeners),
+        "first-constraint listeners": len(spec._constraint_listeners),
+        "copy listeners": len(table.copy_listeners),
     }
 
 
@@ -140,15 +142,15 @@ def test_100_000_variables_leave_no_memory():
 def test_10_000_scopes_leave_no_memory():
     """Ten thousand scopes with a stock module's parameter in each leave no memory either."""
 
-    def open_scopes(number):
+    def open_and_close(number):
         for _ in range(number):
             with tc.creator_scope(passing):
                 layer = nn.Module()
                 layer.weight = nn.Parameter(torch.zeros(1))
 
-    open_scopes(2000)
+    open_and_close(2000)
     before, sizes = tables(), resident()
-    open_scopes(10_000)
+    open_and_close(10_000)
     assert tables() == before
     assert resident() - sizes < 4 * 2**20
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torchcreator import _modes, _private
+from torchcreator._torch import mode_stack
+from torchcreator._torch.dispatch import dispatch_modes, dispatch_stack_depth, pop_dispatch_mode
 
 
-class Own(_modes.OwnMode):
+class Own(mode_stack.OwnMode):
     """One of ours."""
 
     def __init__(self, log=None):
@@ -41,30 +42,30 @@ class Theirs(TorchDispatchMode):
 @pytest.fixture(autouse=True)
 def empty_stack():
     """Start without modes, and fail where a test leaves one."""
-    assert _private.dispatch_stack_depth() == 0
+    assert dispatch_stack_depth() == 0
     yield
-    left = _private.dispatch_stack_depth()
+    left = dispatch_stack_depth()
     for _ in range(left):
-        _private.pop_dispatch_mode()
+        pop_dispatch_mode()
     assert left == 0
 
 
 def stack():
     """Return the active modes, outermost first."""
-    return _private.dispatch_modes()
+    return dispatch_modes()
 
 
 def test_depth_counts_the_modes_of_others():
     """`depth` leaves our own modes out, wherever they are."""
-    assert _modes.depth() == 0
+    assert mode_stack.depth() == 0
     own = Own()
     with Theirs("a"):
-        _modes.insert(own, 0)
+        mode_stack.insert(own, 0)
         with Theirs("b"):
-            assert _modes.depth() == 2
-            assert _private.dispatch_stack_depth() == 3
-        _modes.remove(own)
-    assert _modes.depth() == 0
+            assert mode_stack.depth() == 2
+            assert dispatch_stack_depth() == 3
+        mode_stack.remove(own)
+    assert mode_stack.depth() == 0
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
@@ -72,11 +73,11 @@ def test_a_mode_is_inserted_above_the_modes_that_were_there(depth):
     """It comes directly above the ``depth`` outermost modes of others, below the rest."""
     own, a, b = Own(), Theirs("a"), Theirs("b")
     with a, b:
-        _modes.insert(own, depth)
+        mode_stack.insert(own, depth)
         expected = [a, b]
         expected.insert(depth, own)
         assert stack() == expected
-        _modes.remove(own)
+        mode_stack.remove(own)
         assert stack() == [a, b]
 
 
@@ -84,30 +85,30 @@ def test_of_two_of_ours_the_later_is_the_inner():
     """Modes of ours at one depth stand in the order in which they came."""
     first, second, a, b = Own(), Own(), Theirs("a"), Theirs("b")
     with a, b:
-        _modes.insert(first, 1)
-        _modes.insert(second, 1)
+        mode_stack.insert(first, 1)
+        mode_stack.insert(second, 1)
         assert stack() == [a, first, second, b]
-        _modes.remove(first)
+        mode_stack.remove(first)
         assert stack() == [a, second, b]
-        _modes.remove(second)
+        mode_stack.remove(second)
 
 
 def test_a_user_may_close_his_mode_first():
     """A mode opened after the scope closes undisturbed, ours below it stays."""
     own, a = Own(), Theirs("a")
     with a:
-        _modes.insert(own, 0)
+        mode_stack.insert(own, 0)
     assert stack() == [own]
-    _modes.remove(own)
+    mode_stack.remove(own)
 
 
 def test_removing_twice_removes_once():
     """A mode that is not there is left alone."""
     own, a = Own(), Theirs("a")
     with a:
-        _modes.insert(own, 1)
-        _modes.remove(own)
-        _modes.remove(own)
+        mode_stack.insert(own, 1)
+        mode_stack.remove(own)
+        mode_stack.remove(own)
         assert stack() == [a]
 
 
@@ -116,9 +117,9 @@ def test_operations_pass_the_modes_innermost_first():
     log = []
     own = Own(log)
     with Theirs("outer", log), Theirs("inner", log):
-        _modes.insert(own, 1)
+        mode_stack.insert(own, 1)
         torch.zeros(1).add_(1)
-        _modes.remove(own)
+        mode_stack.remove(own)
     assert log[:3] == ["inner", "own", "outer"]
 
 
@@ -129,8 +130,8 @@ def test_modes_are_removed_in_any_order(order):
     a, b = Theirs("a"), Theirs("b")
     with a, b:
         for depth, mode in enumerate(own):
-            _modes.insert(mode, depth)
+            mode_stack.insert(mode, depth)
         for index in order:
-            _modes.remove(own[index])
+            mode_stack.remove(own[index])
             assert [mode for mode in stack() if isinstance(mode, Theirs)] == [a, b]
         assert stack() == [a, b]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import torchcreator as tc
-from torchcreator._root import Names
+from torchcreator._chain.open_scopes import Names
 
 
 def given_for(*asked):

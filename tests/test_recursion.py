@@ -10,7 +10,7 @@ from torch import nn
 
 import torchcreator as tc
 from torchcreator import _errors
-from torchcreator._root import current
+from torchcreator._chain.open_scopes import current
 
 
 def passing(next_creator, **kwargs):

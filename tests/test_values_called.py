@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from torchcreator._values import InPlace
+from torchcreator._chain.initial_value import InPlace
 
 
 def test_what_a_function_returns_is_taken_over():

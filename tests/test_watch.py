@@ -9,7 +9,9 @@ import pytest
 from torch.utils.hooks import RemovableHandle
 
 import torchcreator as tc
-from torchcreator import _watch
+from torchcreator._chain import observers
+from torchcreator._torch import hooks
+from torchcreator.pytest_plugin._open_scopes import OpenScope, OpenScopes
 
 
 def passing(next_creator, **kwargs):
@@ -19,8 +21,8 @@ def passing(next_creator, **kwargs):
 @pytest.fixture
 def scopes(monkeypatch):
     """The scopes that are open, watched in place of whoever watches this suite."""
-    watched = _watch.OpenScopes()
-    monkeypatch.setattr(_watch, "watcher", watched)
+    watched = OpenScopes()
+    monkeypatch.setattr(observers, "watcher", watched)
     return watched
 
 
@@ -41,9 +43,9 @@ def test_a_scope_is_noted_while_it_is_open(scopes):
 
 def test_the_line_is_the_user_s():
     """Neither our own frames nor those of contextlib are taken for the line that opened it."""
-    watched = _watch.OpenScopes()
+    watched = OpenScopes()
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
-        patch.setattr(_watch, "watcher", watched)
+        patch.setattr(observers, "watcher", watched)
 
         @tc.creator_scope(passing)
         def decorated():
@@ -87,15 +89,15 @@ def test_a_file_elsewhere_keeps_its_full_path(scopes):
     """The path of a file below the working directory is shown from there, any other in full."""
     with tc.creator_scope(passing):
         [record] = scopes.of(None)
-    near = _watch.OpenScope("scope", str(Path.cwd() / "a/b.py"), 3, record.context, None)
-    far = _watch.OpenScope("scope", "/elsewhere/b.py", 3, record.context, None)
+    near = OpenScope("scope", str(Path.cwd() / "a/b.py"), 3, record.context, None)
+    far = OpenScope("scope", "/elsewhere/b.py", 3, record.context, None)
     assert str(near) == "'scope', opened at a/b.py:3"
     assert str(far) == "'scope', opened at /elsewhere/b.py:3"
 
 
 def test_a_removed_hook_is_registered_again(monkeypatch):
     """A hook that is gone from torch's table is put back, once, and its purpose is told."""
-    table, hooks = {}, []
+    noted = []
 
     class Table(dict):
         """A dictionary that can be referred to weakly, as torch's are."""
@@ -107,16 +109,16 @@ def test_a_removed_hook_is_registered_again(monkeypatch):
         table[handle.id] = hook
         return handle
 
-    monkeypatch.setattr(_watch, "_hooks", hooks)
-    _watch.install("testing", register, passing)
-    assert list(_watch.reinstall_lost_hooks()) == []
+    monkeypatch.setattr(hooks, "_hooks", noted)
+    hooks.install("testing", register, passing)
+    assert list(hooks.reinstall_lost_hooks()) == []
     table.clear()
-    assert list(_watch.reinstall_lost_hooks()) == ["testing"]
+    assert list(hooks.reinstall_lost_hooks()) == ["testing"]
     assert list(table.values()) == [passing]
-    assert list(_watch.reinstall_lost_hooks()) == []
+    assert list(hooks.reinstall_lost_hooks()) == []
 
 
 def test_every_hook_of_ours_is_registered():
     """Each says what it is for, and torch has it."""
-    assert _watch.hooks()
-    assert all(hook.registered and hook.purpose for hook in _watch.hooks())
+    assert hooks.hooks()
+    assert all(hook.registered and hook.purpose for hook in hooks.hooks())

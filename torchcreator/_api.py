@@ -6,20 +6,22 @@ first constrained variable.
 
 from __future__ import annotations
 
-from torchcreator._assign import assign, assign_add, assign_sub, read_value
-from torchcreator._build import build, defer
-from torchcreator._default import default_creator
-from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator._access.assign import assign, assign_add, assign_sub, read_value
+from torchcreator._build.build import build, defer
+from torchcreator._build.materialize import materialize
+from torchcreator._chain.default import default_creator
+from torchcreator._chain.scope import creator_scope
+from torchcreator._chain.variable import variable
 from torchcreator._errors import TorchCreatorError
-from torchcreator._materialize import materialize
-from torchcreator._modules import install
-from torchcreator._scope import creator_scope
-from torchcreator._spec import VariableSpec
-from torchcreator._table import named_specs, spec_of
-from torchcreator._types import Constraint, Creator, NextCreator, VariableKwargs
-from torchcreator._variable import variable
+from torchcreator._modules.registration import install
+from torchcreator._optim import hook
+from torchcreator._optim.hook import apply_constraints
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
+from torchcreator._spec.spec import VariableSpec
+from torchcreator._spec.table import named_specs, spec_of
+from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
+from torchcreator.constraints._base import Constraint
 from torchcreator.creators._param_groups import param_groups
-from torchcreator.optim import apply_constraints
 from torchcreator.report._inspect import inspect
 
 __all__ = [
@@ -49,3 +51,4 @@ __all__ = [
 ]
 
 install()
+hook.install()

@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 
 import torchcreator as tc
 from torchcreator._build import build
-from torchcreator._types import NextCreator
+from torchcreator._spec.types import NextCreator
 
 
 def tensors_of(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from torchcreator._build import build, defer
+from torchcreator._build.build import build, defer
 from torchcreator._errors import BuildError
-from torchcreator._recording import DEFERRED, record
+from torchcreator._recorder.recording import DEFERRED, record
 
 
 class Initialised(nn.Module):

@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.build.same import assert_same_model
 from torchcreator._build import build
-from torchcreator._recording import record
+from torchcreator._recorder.recording import record
 
 TENSORS = 4
 

@@ -12,9 +12,9 @@ from torch import nn
 import torchcreator as tc
 from tests.build.constructors import CONSTRUCTORS
 from tests.build.same import assert_same_model, tensors_of
-from torchcreator._build import build, defer
+from torchcreator._build.build import build, defer
+from torchcreator._build.materialize import materialize
 from torchcreator._errors import BuildError, VariableTypeError
-from torchcreator._materialize import materialize
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 

@@ -13,8 +13,8 @@ from torch.distributed.fsdp import fully_shard
 
 import torchcreator as tc
 from tests.ranks import run_ranks
-from torchcreator._build import build, defer
-from torchcreator._materialize import materialize
+from torchcreator._build.build import build, defer
+from torchcreator._build.materialize import materialize
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning"),

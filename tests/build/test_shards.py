@@ -19,9 +19,9 @@ from torch.distributed.tensor.parallel import (
 
 import torchcreator as tc
 from tests.ranks import run_ranks
-from torchcreator._build import build, defer
+from torchcreator._build.build import build, defer
+from torchcreator._build.materialize import materialize
 from torchcreator._errors import BuildError
-from torchcreator._materialize import materialize
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 

@@ -11,12 +11,12 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.build.same import assert_same_model
-from torchcreator._arguments import META
-from torchcreator._build import build, defer
+from torchcreator._build.build import build, defer
+from torchcreator._call_site import Line
 from torchcreator._errors import BuildError
-from torchcreator._lines import Line
-from torchcreator._recording import DEFERRED
-from torchcreator._shortcuts import SHORTCUTS
+from torchcreator._recorder.fast_paths import SHORTCUTS
+from torchcreator._recorder.pytree import META
+from torchcreator._recorder.recording import DEFERRED
 
 
 class Passing(TorchFunctionMode):

@@ -12,8 +12,9 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
 import torchcreator as tc
-from torchcreator import _errors, _private, build, creators
-from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator import _errors, build, creators
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
+from torchcreator._torch.fakes import is_fake
 from torchcreator.testing import assert_creator_conforms
 
 
@@ -74,7 +75,7 @@ def local(parameter):
 
 def holds(parameter, value):
     """Return whether a parameter has a value, where it has one at all."""
-    nothing = parameter.is_meta or _private.is_fake(local(parameter))
+    nothing = parameter.is_meta or is_fake(local(parameter))
     return nothing or bool((local(parameter) == value).all())
 
 
@@ -102,7 +103,7 @@ CREATORS = {
 CLAIMS = {
     "on": lambda p: p.device.type == "cpu",
     "meta": lambda p: p.is_meta,
-    "fake": lambda p: _private.is_fake(local(p)),
+    "fake": lambda p: is_fake(local(p)),
     "cast": lambda p: p.dtype == torch.float64,
     "freeze": lambda p: not p.requires_grad,
     "initialize": lambda p: holds(p, 3),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchcreator._enums import VariableAggregation
+from torchcreator._spec.enums import VariableAggregation
 from torchcreator.creators._changes import differs, in_words
 
 

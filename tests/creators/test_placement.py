@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from torchcreator import _private, build
+from torchcreator import build
+from torchcreator._torch.fakes import fake_mode, is_fake
 from torchcreator.creators import cast, fake, meta, on
 
 BOTH = pytest.mark.parametrize("make", [lambda f, *args: f(*args), build], ids=["scope", "build"])
@@ -131,7 +132,7 @@ def test_a_fake_model_runs_and_has_no_memory(make):
     """A fake model gives fake results of the right shape, and keeps its specs."""
     with tc.creator_scope(fake()):
         model = make(FakeNet)
-    assert all(_private.is_fake(p) for p in model.parameters())
+    assert all(is_fake(p) for p in model.parameters())
     assert all(isinstance(p, nn.Parameter) for p in model.parameters())
     assert [name for name, _, _ in tc.named_specs(model)] == ["gain", "layer.weight", "layer.bias"]
     assert model(torch.ones(2, 4)).shape == (2, 3)
@@ -164,7 +165,7 @@ def test_a_fake_device_need_not_be_there():
 
 def test_fakes_belong_to_the_mode_that_is_passed():
     """One's own FakeTensorMode is used."""
-    mode = _private.fake_mode()
+    mode = fake_mode()
     with tc.creator_scope(fake(mode)):
         gain = tc.variable([1.0])
     assert gain.fake_mode is mode
@@ -187,7 +188,7 @@ def test_a_fake_is_on_the_device_that_a_creator_further_out_wants():
 
     with tc.creator_scope(on("cpu")), tc.creator_scope(fake()):
         gain = tc.variable(value, device="meta", name="gain")
-    assert _private.is_fake(gain)
+    assert is_fake(gain)
     assert gain.device.type == "cpu"
     assert devices == ["cpu"]
 
@@ -197,6 +198,6 @@ def test_what_a_creator_answers_itself_becomes_fake_without_a_declaration():
     own = nn.Parameter(torch.ones(2, 3))
     with tc.creator_scope(lambda next_creator, **_: own), tc.creator_scope(fake()):
         made = tc.variable(0.0, name="gain")
-    assert _private.is_fake(made)
+    assert is_fake(made)
     assert made.shape == (2, 3)
     assert tc.spec_of(made) is None

@@ -11,8 +11,9 @@ from torch.distributed.tensor import DTensor, Replicate, Shard
 
 import torchcreator as tc
 from tests.ranks import run_ranks
-from torchcreator import _private, build
+from torchcreator import build
 from torchcreator._errors import DistributedError
+from torchcreator._torch.fakes import is_fake
 from torchcreator.creators import fake, initialize, mirrored, sharded
 
 
@@ -178,7 +179,7 @@ def test_the_shards_of_a_fake_are_fake(tmp_path):
         assert isinstance(table, DTensor)
         assert table.shape == (6, 4)
         assert table.to_local().shape == (3, 4)
-        assert _private.is_fake(table.to_local())
+        assert is_fake(table.to_local())
         assert tc.spec_of(table).name == "table"
 
     run_ranks(rank, 2, tmp_path)

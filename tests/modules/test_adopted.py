@@ -8,7 +8,7 @@ from torch import nn
 
 import torchcreator as tc
 from tests.modules.creators import Own, changed, constant
-from torchcreator import _private
+from torchcreator._torch.dispatch import dispatch_stack_depth
 
 # Adoption
 
@@ -96,7 +96,7 @@ def test_conversion_pins_nothing():
     """After a conversion no dispatch mode is active: the module writes freely."""
     with tc.creator_scope(changed(dtype=torch.float64)):
         layer = nn.Linear(2, 3)
-        assert _private.dispatch_stack_depth() == 0
+        assert dispatch_stack_depth() == 0
     assert layer.weight.dtype == torch.float64
     assert tc.spec_of(layer.weight).dtype == torch.float64
 

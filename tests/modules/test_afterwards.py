@@ -10,7 +10,7 @@ from torch import nn
 
 import torchcreator as tc
 from tests.modules.creators import constant
-from torchcreator import _private
+from torchcreator._torch.dispatch import dispatch_stack_depth
 
 
 def test_other_threads_see_nothing(ledger):
@@ -57,8 +57,8 @@ def test_nothing_remains_after_the_scope():
     count = len(hooks)
     with tc.creator_scope(constant(5.0)):
         layer = nn.Linear(2, 2)
-        assert _private.dispatch_stack_depth() == 1
-    assert _private.dispatch_stack_depth() == 0
+        assert dispatch_stack_depth() == 1
+    assert dispatch_stack_depth() == 0
     assert len(hooks) == count
 
     class Filling(nn.Module):
@@ -72,10 +72,10 @@ def test_nothing_remains_after_the_scope():
 
 def test_a_scope_keeps_nothing_alive():
     """Parameters, modules and creators are freed once the user lets go of them."""
-    from torchcreator import _table
+    from torchcreator._spec import table
 
     gc.collect()
-    tables = len(_table._live)
+    tables = len(table._live)
 
     def creator(next_creator, **kwargs):
         kwargs["initial_value"] = torch.zeros(kwargs["shape"])
@@ -91,4 +91,4 @@ def test_a_scope_keeps_nothing_alive():
     gc.collect()
     assert watched() is None
     assert storage() is None
-    assert len(_table._live) == tables
+    assert len(table._live) == tables

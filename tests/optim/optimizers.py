@@ -7,7 +7,7 @@ from torch import nn
 
 import torchcreator as tc
 from torchcreator import constraints as c
-from torchcreator._table import declaration_of, declare
+from torchcreator._spec.table import declaration_of, declare
 
 HALFWAY = c.MinMaxNorm(0.0, 1.0, rate=0.5)
 """Not idempotent: each projection halves the excess over a length of one."""

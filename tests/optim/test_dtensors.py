@@ -17,7 +17,7 @@ from tests.constraints.cases import CASES, Case
 from tests.optim.optimizers import gathered
 from tests.ranks import run_ranks
 from torchcreator import constraints as c
-from torchcreator._table import declaration_of, declare
+from torchcreator._spec.table import declaration_of, declare
 
 PLACEMENTS = {
     "rows": ("S0",),

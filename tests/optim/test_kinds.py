@@ -11,8 +11,8 @@ from torch import nn
 import torchcreator as tc
 from torchcreator import constraints as c
 from torchcreator._errors import ConstraintError, VariableTypeError
-from torchcreator.optim._groups import Constrained
-from torchcreator.optim._plan import Plan, _unless
+from torchcreator._optim.groups import Constrained
+from torchcreator._optim.plan import Plan, _unless
 
 
 def stepped(*parameters: nn.Parameter, lr: float = 1.0) -> None:
@@ -53,7 +53,7 @@ def test_a_constraint_that_is_not_defined_is_named_and_the_others_hold() -> None
 
 def attached(value: torch.Tensor, constraint: object, name: str) -> nn.Parameter:
     """Return a parameter with a constraint that `variable` might refuse."""
-    from torchcreator._table import attach, declaration_of
+    from torchcreator._spec.table import attach, declaration_of
 
     like = declaration_of(tc.variable([1.0], constraint="non_neg"))
     p = nn.Parameter(value)

@@ -122,12 +122,12 @@ class TestWhatIsInAnOptimizer:
 
     def test_the_plan_is_made_once(self, monkeypatch) -> None:
         """Steps after the first look nothing up."""
-        from torchcreator.optim import _hook
+        from torchcreator._optim import hook
 
         p = still(vector(-1.0))
         opt = torch.optim.SGD([p], lr=1.0)
         opt.step()
-        monkeypatch.setattr(_hook, "specs_of", None)
+        monkeypatch.setattr(hook, "specs_of", None)
         opt.step()
         p.grad = torch.tensor([5.0])
         opt.step()
@@ -149,13 +149,13 @@ class TestWhatIsInAnOptimizer:
         """A plan goes with its optimizer."""
         import gc
 
-        from torchcreator.optim import _hook
+        from torchcreator._optim import hook
 
         gc.collect()
-        before = len(_hook._plans)
+        before = len(hook._plans)
         opt = torch.optim.SGD([still(vector(-1.0))], lr=1.0)
         opt.step()
-        assert len(_hook._plans) == before + 1
+        assert len(hook._plans) == before + 1
         del opt
         gc.collect()
-        assert len(_hook._plans) == before
+        assert len(hook._plans) == before

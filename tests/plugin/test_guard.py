@@ -208,7 +208,7 @@ def test_a_scope_of_a_task_or_thread_is_found(suite, opening):
     result = suite.write(
         f"""
         import asyncio, contextvars, threading
-        from torchcreator import _private
+        from torchcreator._torch.dispatch import dispatch_stack_depth
 
         def open_one():
             tc.creator_scope(tc.testing.FakeCreator()).__enter__()  # opened
@@ -226,7 +226,7 @@ def test_a_scope_of_a_task_or_thread_is_found(suite, opening):
             {opening}
 
         def test_after():
-            assert _private.dispatch_stack_depth() == 0
+            assert dispatch_stack_depth() == 0
         """
     ).run()
     result.assert_outcomes(passed=2, errors=1)

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from torchcreator import _private
+from torchcreator._torch.dispatch import (
+    DispatchMode,
+    OpOverload,
+    TorchDispatchMode,
+    dispatch_modes,
+    dispatch_stack_depth,
+    function_modes_active,
+    no_dispatch_modes,
+    no_function_modes,
+    not_compiled,
+    overload_name,
+    past_dispatch,
+    pop_dispatch_mode,
+    push_dispatch_mode,
+    schema_of,
+)
 
 OLDEST = torch.__version__.startswith("2.6.")
 
@@ -19,7 +33,7 @@ def test_a_mode_is_called_as_it_is():
         return func(*args, **(kwargs or {}))
 
     plain = type("Plain", (TorchDispatchMode,), {"__torch_dispatch__": dispatch})
-    ours = type("Ours", (_private.DispatchMode,), {"__torch_dispatch__": dispatch})
+    ours = type("Ours", (DispatchMode,), {"__torch_dispatch__": dispatch})
     assert plain.__torch_dispatch__ is not dispatch
     assert ours.__torch_dispatch__ is dispatch
 
@@ -28,7 +42,7 @@ def test_an_operation_tells_its_schema():
     """An operation's schema has its name and what it writes; its overload has a name of its own."""
     seen = []
 
-    class Mode(_private.TorchDispatchMode):
+    class Mode(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
             seen.append(func)
             return func(*args, **(kwargs or {}))
@@ -36,11 +50,11 @@ def test_an_operation_tells_its_schema():
     with Mode():
         torch.zeros(1).add_(torch.ones(1))
     operation = seen[-1]
-    assert isinstance(operation, _private.OpOverload)
-    schema = _private.schema_of(operation)
+    assert isinstance(operation, OpOverload)
+    schema = schema_of(operation)
     assert schema.name == "aten::add_"
     assert schema.arguments[0].alias_info.is_write
-    assert _private.overload_name(operation) == "Tensor"
+    assert overload_name(operation) == "Tensor"
 
 
 def test_a_guard_keeps_modes_from_being_called():
@@ -53,7 +67,7 @@ def test_a_guard_keeps_modes_from_being_called():
             return func(*args, **(kwargs or {}))
 
     with Mode():
-        guard = _private.past_dispatch()
+        guard = past_dispatch()
         torch.empty(1)
         assert not seen
         del guard
@@ -69,16 +83,16 @@ def test_modes_are_pushed_and_popped():
             return func(*args, **(kwargs or {}))
 
     first, second = Mode(), Mode()
-    assert _private.dispatch_stack_depth() == 0
-    _private.push_dispatch_mode(first)
-    _private.push_dispatch_mode(second)
-    assert _private.dispatch_stack_depth() == 2
-    assert _private.dispatch_modes() == [first, second]
-    with _private.no_dispatch_modes():
+    assert dispatch_stack_depth() == 0
+    push_dispatch_mode(first)
+    push_dispatch_mode(second)
+    assert dispatch_stack_depth() == 2
+    assert dispatch_modes() == [first, second]
+    with no_dispatch_modes():
         assert torch.ones(1).item() == 1.0
-    assert _private.pop_dispatch_mode() is second
-    assert _private.pop_dispatch_mode() is first
-    assert _private.dispatch_modes() == []
+    assert pop_dispatch_mode() is second
+    assert pop_dispatch_mode() is first
+    assert dispatch_modes() == []
 
 
 def test_function_modes_are_passed_by():
@@ -88,7 +102,7 @@ def test_function_modes_are_passed_by():
         def __torch_function__(self, func, types, args=(), kwargs=None):
             raise AssertionError(func)
 
-    with Refusing(), _private.no_function_modes():
+    with Refusing(), no_function_modes():
         assert torch.add(torch.ones(1), 1).item() == 2.0
 
 
@@ -99,9 +113,9 @@ def test_active_function_modes_are_known():
         def __torch_function__(self, func, types, args=(), kwargs=None):
             return func(*args, **(kwargs or {}))
 
-    assert not _private.function_modes_active()
+    assert not function_modes_active()
     with Mode():
-        assert _private.function_modes_active()
+        assert function_modes_active()
 
 
 @pytest.mark.skipif(OLDEST, reason="torch 2.6 compiles what a hidden function calls")
@@ -113,7 +127,7 @@ def test_a_hidden_function_is_not_compiled():
         seen.append(torch.compiler.is_compiling())
         return x + 1
 
-    @_private.not_compiled
+    @not_compiled
     def hidden(x):
         return inner(x)
 

@@ -10,7 +10,18 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.ranks import run_ranks
-from torchcreator import _private
+from torchcreator._torch.hosts import (
+    all_sharded_parameters,
+    at_end_of_backward,
+    current_graph_task,
+    ignore_in_ddp,
+    is_zero_redundancy,
+    moved,
+    overlaps_with_ddp,
+    sharded_parameters,
+    split_factor,
+    steps_in_backward,
+)
 
 OLDEST = torch.__version__.startswith("2.6.")
 
@@ -20,14 +31,14 @@ def test_a_backward_has_a_number_and_an_end():
     log = []
 
     def hook(parameter):
-        log.append(_private.current_graph_task() >= 0)
-        _private.at_end_of_backward(lambda: log.append("end"))
+        log.append(current_graph_task() >= 0)
+        at_end_of_backward(lambda: log.append("end"))
 
     p = nn.Parameter(torch.ones(1))
     p.register_post_accumulate_grad_hook(hook)
     (p * 2).sum().backward()
     assert log == [True, "end"]
-    assert _private.current_graph_task() == -1
+    assert current_graph_task() == -1
 
 
 @pytest.mark.skipif(OLDEST, reason="FSDP2 of torch 2.6 does not run on a CPU")
@@ -36,13 +47,13 @@ def test_ddp_and_fsdp_are_as_we_know_them(tmp_path):
 
     def look(rank):
         model = nn.Linear(2, 2)
-        _private.ignore_in_ddp(model, {"bias"})
-        _private.ignore_in_ddp(model, {".bias"})
+        ignore_in_ddp(model, {"bias"})
+        ignore_in_ddp(model, {".bias"})
         ignored = DistributedDataParallel(model).parameters_to_ignore
         sharded = fully_shard(nn.Linear(2, 2, bias=False))
-        (before,) = _private.sharded_parameters(sharded)
+        (before,) = sharded_parameters(sharded)
         sharded.unshard()
-        (after,) = _private.sharded_parameters(sharded)
+        (after,) = sharded_parameters(sharded)
         same = after.sharded is before.sharded and after.whole is sharded.weight
         dist.barrier()
         return sorted(ignored), before.whole, same, (after.rank, after.size)
@@ -59,10 +70,10 @@ def test_every_sharded_parameter_is_listed(tmp_path):
         model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
         fully_shard(model[0])
         fully_shard(model)
-        found = {id(p.sharded) for p in _private.all_sharded_parameters()}
+        found = {id(p.sharded) for p in all_sharded_parameters()}
         return found == {id(p) for p in model.parameters()}
 
-    assert _private.all_sharded_parameters() == []
+    assert all_sharded_parameters() == []
     assert run_ranks(look, 1, tmp_path) == [True]
 
 
@@ -75,7 +86,7 @@ def test_fsdp_notices_other_memory(tmp_path):
         with torch.no_grad():
             other = nn.Parameter(torch.full_like(model.weight, 3.0))
         torch.utils.swap_tensors(model.weight, other)
-        _private.moved(model)
+        moved(model)
         return model(torch.ones(1, 2)).tolist()
 
     assert run_ranks(look, 1, tmp_path) == [[[6.0, 6.0]]]
@@ -85,8 +96,8 @@ def test_plain_shards_have_no_split_factor():
     """Only the shards of FSDP2 over tensor parallelism have one."""
     from torch.distributed.tensor import Replicate, Shard
 
-    assert _private.split_factor(Shard(0)) is None
-    assert _private.split_factor(Replicate()) is None
+    assert split_factor(Shard(0)) is None
+    assert split_factor(Replicate()) is None
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # by an import of torch's
@@ -97,9 +108,9 @@ def test_a_zero_redundancy_optimizer_is_recognised(tmp_path):
         from torch.distributed.optim import ZeroRedundancyOptimizer
 
         optimizer = ZeroRedundancyOptimizer(nn.Linear(2, 2).parameters(), torch.optim.SGD, lr=1.0)
-        return _private.is_zero_redundancy(optimizer), _private.overlaps_with_ddp(optimizer)
+        return is_zero_redundancy(optimizer), overlaps_with_ddp(optimizer)
 
-    assert not _private.is_zero_redundancy(torch.optim.SGD([nn.Parameter(torch.ones(1))]))
+    assert not is_zero_redundancy(torch.optim.SGD([nn.Parameter(torch.ones(1))]))
     assert run_ranks(look, 1, tmp_path) == [(True, False)]
 
 
@@ -110,5 +121,5 @@ def test_a_step_inside_the_backward_is_recognised():
 
     stepped, plain = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
     _apply_optimizer_in_backward(torch.optim.SGD, [stepped], {"lr": 1.0})
-    assert _private.steps_in_backward(stepped)
-    assert not _private.steps_in_backward(plain)
+    assert steps_in_backward(stepped)
+    assert not steps_in_backward(plain)

@@ -8,14 +8,14 @@ import torch
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
-from torchcreator import _private
+from torchcreator._torch.modules import LOADING, WRAPPINGS, is_normalisation, uncompiled
 
 
 def test_normalisation_is_recognised():
     """Modules with running statistics are, others are not."""
-    assert _private.is_normalisation(nn.BatchNorm1d(2))
-    assert _private.is_normalisation(nn.InstanceNorm2d(2))
-    assert not _private.is_normalisation(nn.LayerNorm(2))
+    assert is_normalisation(nn.BatchNorm1d(2))
+    assert is_normalisation(nn.InstanceNorm2d(2))
+    assert not is_normalisation(nn.LayerNorm(2))
 
 
 def test_a_load_by_assignment_is_recognised():
@@ -30,18 +30,18 @@ def test_a_load_by_assignment_is_recognised():
     model = Watched(2, 2, bias=False)
     seen.clear()
     model.load_state_dict({"weight": torch.ones(2, 2)}, assign=True)
-    assert seen == [_private.LOADING]
+    assert seen == [LOADING]
 
 
 def test_wrappings_are_known():
     """What compiling and checkpointing wrap is found again, and their part of its name is known."""
     model = nn.Linear(2, 2, bias=False)
     compiled = torch.compile(model, backend="eager")
-    assert _private.uncompiled(compiled) is model
-    assert _private.uncompiled(model) is model
+    assert uncompiled(compiled) is model
+    assert uncompiled(model) is model
     wrapped = [compiled, checkpoint_wrapper(model)]
     assert [
         name.removesuffix("weight") for m in wrapped for name in m.state_dict(keep_vars=True)
-    ] == [_private.WRAPPINGS[0], ""]
+    ] == [WRAPPINGS[0], ""]
     names = tuple(next(iter(dict(nn.Module.named_parameters(m)))) for m in wrapped)
-    assert names == tuple(f"{wrapping}weight" for wrapping in _private.WRAPPINGS)
+    assert names == tuple(f"{wrapping}weight" for wrapping in WRAPPINGS)

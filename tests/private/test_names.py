@@ -11,11 +11,10 @@ import pytest
 import torch
 
 import torchcreator
-from torchcreator import _private
 
 OLDEST = torch.__version__.startswith("2.6.")
 PACKAGE = Path(torchcreator.__file__).parent
-PLACE = Path(_private.__file__).parent
+PLACE = PACKAGE / "_torch"
 
 PATHS = [
     "torch._C._current_graph_task_id",
@@ -101,7 +100,7 @@ def test_a_private_name_is_where_we_look_for_it(path):
     try:
         found = pkgutil.resolve_name(path)
     except (AttributeError, ImportError) as error:
-        pytest.fail(f"torch {torch.__version__} has no {path}, which _private.py uses: {error}")
+        pytest.fail(f"torch {torch.__version__} has no {path}, which {PLACE.name} uses: {error}")
     assert found is not None
 
 
@@ -116,7 +115,7 @@ def is_private(name: str) -> bool:
 
 def test_no_private_name_is_forgotten():
     """The names above are all private names of torch in the package that holds them."""
-    used, ours = set(), {path.stem for path in PLACE.glob("*.py")} | {"_private"}
+    used, ours = set(), {path.stem for path in PLACE.glob("*.py")} | {"_torch"}
     for tree in trees(PLACE).values():
         for node in ast.walk(tree):
             if isinstance(node, ast.Name):
@@ -180,7 +179,7 @@ def misplaced(folder: Path) -> list[str]:
 
 def test_private_names_of_torch_are_used_in_one_place():
     """Outside that package no private name of torch is read but a module's dictionaries."""
-    assert misplaced(PACKAGE) == [], "give it a function in torchcreator/_private"
+    assert misplaced(PACKAGE) == [], "give it a function in torchcreator/_torch"
 
 
 @pytest.mark.parametrize(

@@ -8,32 +8,51 @@ import weakref
 import torch
 from torch import nn
 
-from torchcreator import _private
+from torchcreator._torch.tensors import (
+    can_share_data,
+    exchange,
+    flattened,
+    foreach_clamp_max_,
+    foreach_clamp_min_,
+    foreach_copy_,
+    foreach_mul_,
+    foreach_zero_,
+    is_plain_meta,
+    lazy_view,
+    same_generator,
+    storage_key,
+    typed_storage,
+    unflattened,
+    version,
+    viewers,
+    weak_storage,
+    with_index,
+)
 
 
 def test_a_storage_tells_who_looks_at_it():
     """Tensors of one storage have one key, and the storage counts them."""
     first = torch.empty(2, 3, device="meta")
     second, other = first.t(), torch.empty(2, 3, device="meta")
-    assert _private.storage_key(first) == _private.storage_key(second)
-    assert _private.storage_key(first) != _private.storage_key(other)
-    assert _private.viewers(first.untyped_storage()) == 2
+    assert storage_key(first) == storage_key(second)
+    assert storage_key(first) != storage_key(other)
+    assert viewers(first.untyped_storage()) == 2
     del second
-    assert _private.viewers(first.untyped_storage()) == 1
+    assert viewers(first.untyped_storage()) == 1
 
 
 def test_views_share_a_storage_key():
     """Tensors that look at one memory have one key, others another."""
     tensor = torch.zeros(2, 2)
-    assert _private.storage_key(tensor) == _private.storage_key(tensor.t()[1:])
-    assert _private.storage_key(tensor) != _private.storage_key(tensor.clone())
+    assert storage_key(tensor) == storage_key(tensor.t()[1:])
+    assert storage_key(tensor) != storage_key(tensor.clone())
 
 
 def test_a_storage_is_remembered_without_its_memory():
     """A weak reference to a storage has the storage's key, and keeps no tensor alive."""
     tensor = torch.zeros(2)
-    key, _reference = _private.weak_storage(tensor.view(2, 1))
-    assert key == _private.storage_key(tensor)
+    key, _reference = weak_storage(tensor.view(2, 1))
+    assert key == storage_key(tensor)
     held = weakref.ref(tensor)
     del tensor
     gc.collect()
@@ -42,79 +61,79 @@ def test_a_storage_is_remembered_without_its_memory():
 
 def test_a_typed_storage_is_reached_by_the_method():
     """The method that torch calls for the storage of a dtype returns one."""
-    assert isinstance(_private.typed_storage(torch.ones(2)), torch.TypedStorage)
+    assert isinstance(typed_storage(torch.ones(2)), torch.TypedStorage)
 
 
 def test_data_can_be_shared_on_one_kind_of_device():
     """A parameter takes a tensor of another dtype as its data, but none of another backend."""
     p = nn.Parameter(torch.ones(2))
-    assert _private.can_share_data(p, torch.ones(3, dtype=torch.float64))
-    assert not _private.can_share_data(p, torch.ones(2, device="meta"))
+    assert can_share_data(p, torch.ones(3, dtype=torch.float64))
+    assert not can_share_data(p, torch.ones(2, device="meta"))
 
 
 def test_lists_are_written_in_one_call():
     """The ``_foreach_`` operations write every member."""
     tensors = [torch.tensor([-1.0, 3.0]), torch.tensor([0.5])]
-    _private.foreach_clamp_min_(tensors, 0.0)
-    _private.foreach_clamp_max_(tensors, 2.0)
+    foreach_clamp_min_(tensors, 0.0)
+    foreach_clamp_max_(tensors, 2.0)
     assert [t.tolist() for t in tensors] == [[0.0, 2.0], [0.5]]
-    _private.foreach_copy_(tensors, (torch.ones(2), torch.zeros(1)))
+    foreach_copy_(tensors, (torch.ones(2), torch.zeros(1)))
     assert [t.tolist() for t in tensors] == [[1.0, 1.0], [0.0]]
-    _private.foreach_mul_(tensors, 3.0)
+    foreach_mul_(tensors, 3.0)
     assert [t.tolist() for t in tensors] == [[3.0, 3.0], [0.0]]
-    _private.foreach_zero_(tensors)
+    foreach_zero_(tensors)
     assert [t.tolist() for t in tensors] == [[0.0, 0.0], [0.0]]
 
 
 def test_a_write_raises_the_version():
     """A tensor's version rises with each write to it, also through a view."""
     tensor = torch.zeros(2)
-    before = _private.version(tensor)
+    before = version(tensor)
     tensor[0].add_(1)
-    assert _private.version(tensor) > before
+    assert version(tensor) > before
 
 
 def test_lazy_bits_are_set():
     """Conjugation and negation come as views that compute nothing."""
     tensor = torch.tensor([1 + 2j])
-    both = _private.lazy_view(tensor, conj=True, neg=True)
+    both = lazy_view(tensor, conj=True, neg=True)
     assert both.is_conj()
     assert both.is_neg()
     assert both.resolve_conj().resolve_neg().item() == -1 + 2j
-    assert _private.lazy_view(tensor, conj=False, neg=False) is tensor
+    assert lazy_view(tensor, conj=False, neg=False) is tensor
 
 
 def test_tensors_exchange_what_they_hold():
     """Two tensor objects exchange memory and shape, and keep their identity and attributes."""
     first, second = torch.zeros(2), torch.ones(3)
     first.note = "first"
-    _private.exchange(first, second)
+    exchange(first, second)
     assert (first.tolist(), second.tolist(), first.note) == ([1.0] * 3, [0.0] * 2, "first")
 
 
 def test_plain_meta_tensors_are_told_from_sparse_ones():
     """A dense meta tensor has a storage, a sparse one has none, a real one is not on meta."""
-    assert _private.is_plain_meta(torch.empty(1, device="meta"))
+    assert is_plain_meta(torch.empty(1, device="meta"))
     sparse = torch.sparse_coo_tensor(size=(2,), device="meta", check_invariants=False)
-    assert not _private.is_plain_meta(sparse)
-    assert not _private.is_plain_meta(torch.empty(1))
+    assert not is_plain_meta(sparse)
+    assert not is_plain_meta(torch.empty(1))
 
 
 def test_a_generator_is_recognised_behind_another_object():
     """One generator is itself, two are not."""
-    assert _private.same_generator(torch.default_generator, torch.default_generator)
-    assert not _private.same_generator(torch.default_generator, torch.Generator())
+    assert same_generator(torch.default_generator, torch.default_generator)
+    assert not same_generator(torch.default_generator, torch.Generator())
 
 
 def test_devices_without_index_are_left_where_there_is_one():
     """CPU and meta have no index, and an index that is there stays."""
     for name in ("cpu", "meta", "cuda:1"):
-        assert _private.with_index(torch.device(name)) == torch.device(name)
+        assert with_index(torch.device(name)) == torch.device(name)
 
 
 def test_lists_become_one_row_and_back():
     """Tensors are laid in one row, and views of a row have their shapes."""
     tensors = [torch.ones(2, 2), torch.zeros(3)]
-    row = _private.flattened(tensors)
+    row = flattened(tensors)
     assert row.tolist() == [1.0] * 4 + [0.0] * 3
-    assert [view.shape for view in _private.unflattened(row, tensors)] == [(2, 2), (3,)]
+    assert [view.shape for view in unflattened(row, tensors)] == [(2, 2), (3,)]

@@ -5,16 +5,17 @@ from __future__ import annotations
 import traceback
 from operator import length_hint
 
-from torchcreator import _root, _table
+from torchcreator._chain import open_scopes
+from torchcreator._spec import table
 
 NAME = "a_name_to_be_found"
 
 
 def state():
     """Return everything that a variable leaves behind besides itself."""
-    counters = _root.process_names._numbers
+    counters = open_scopes.process_names._numbers
     given = {name: length_hint(numbers) for name, numbers in counters.items()}
-    return _root.current.get(), given, len(_table._live)
+    return open_scopes.current.get(), given, len(table._live)
 
 
 def is_the_callers_own(error):

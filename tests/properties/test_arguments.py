@@ -18,7 +18,7 @@ import torchcreator as tc
 from tests.properties.absurd import VALUES, BoomError, absurd
 from tests.properties.outcomes import NAME, check_message, is_the_callers_own, state
 from torchcreator import constraints
-from torchcreator._types import VariableKwargs
+from torchcreator._spec.types import VariableKwargs
 
 # Torch warns of sparse, nested and complex tensors, and of NumPy's read-only arrays.
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -12,7 +12,7 @@ from torch import nn
 
 import torchcreator as tc
 from tests.properties.absurd import BoomError
-from torchcreator._root import current
+from torchcreator._chain.open_scopes import current
 
 CHANGES = {
     "pass": lambda kwargs: {},

@@ -22,8 +22,9 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 import torchcreator as tc
 from tests.properties.absurd import BoomError
-from torchcreator import _errors, _private
-from torchcreator._root import current
+from torchcreator import _errors
+from torchcreator._chain.open_scopes import current
+from torchcreator._torch.dispatch import pop_dispatch_mode
 
 WHERE = st.integers(0, 2)
 THREAD = st.integers(0, 2)
@@ -75,7 +76,7 @@ class Scopes(RuleBasedStateMachine):
         with tc.creator_scope(ones):
             remaining = _get_current_dispatch_mode_stack()
         for _ in remaining:  # the next example is not to fail because of this one
-            _private.pop_dispatch_mode()
+            pop_dispatch_mode()
         return remaining
 
     def run(self, where, thread, function, *arguments):

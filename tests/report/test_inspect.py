@@ -15,7 +15,8 @@ from torch.distributed.tensor import Shard
 import torchcreator as tc
 from tests.ranks import run_ranks
 from tests.report.models import Llama, Scoped, Tied, answering, frozen, passing
-from torchcreator import _private, _watch
+from torchcreator._chain import observers
+from torchcreator._torch.fakes import fake_mode
 
 
 def told(inventory, column):
@@ -134,7 +135,7 @@ def test_where_creators_put_it_is_where_it_will_be():
 
 def test_inside_a_fake_mode_the_factory_is_simply_called():
     """Creators act at once there, as in a build, and are told of all the same."""
-    with _private.fake_mode(), tc.creator_scope(frozen):
+    with fake_mode(), tc.creator_scope(frozen):
         inventory = tc.inspect(nn.Linear, 2, 3)
     assert [str(d) for d in inventory["weight"].decisions] == ["frozen: trainable True -> False"]
 
@@ -213,7 +214,7 @@ def test_what_is_no_model_is_refused():
         tc.inspect(3)
     with pytest.raises(TypeError, match="returned 3"):
         tc.inspect(lambda: 3)
-    with _private.fake_mode(), pytest.raises(TypeError, match=r"inspect\(\) got 3"):
+    with fake_mode(), pytest.raises(TypeError, match=r"inspect\(\) got 3"):
         tc.inspect(lambda: 3)
     with pytest.raises(TypeError, match="a Linear that is made already, and arguments"):
         tc.inspect(nn.Linear(2, 3), 4)
@@ -234,7 +235,7 @@ def test_a_failing_factory_leaves_no_trace():
 
     with pytest.raises(ZeroDivisionError):
         tc.inspect(failing)
-    assert _watch.tracer is None
+    assert observers.tracer is None
 
 
 def test_another_shape_is_refused_as_in_a_build():

@@ -10,7 +10,7 @@ from torch import nn
 import torchcreator as tc
 from tests.report.chains import decisions, under
 from tests.report.models import Scoped, bounded, frozen, passing, summed
-from torchcreator import _watch
+from torchcreator._chain import observers
 from torchcreator.report._trace import tracing
 
 
@@ -107,7 +107,7 @@ def test_a_creator_without_a_name_is_told_by_its_looks():
 
 def test_nobody_is_traced_while_nobody_inspects():
     """A scope's chain calls the creator itself; only a scope that opens in a trace is probed."""
-    assert _watch.tracer is None
+    assert observers.tracer is None
     calls = []
 
     def seen(next_creator, **kwargs):
@@ -157,4 +157,4 @@ def test_an_inspection_inside_a_factory_is_one_of_its_own():
     outer = tc.inspect(factory)
     assert decisions(outer["weight"]) == ["frozen: trainable True -> False"]
     assert decisions(found[0]["weight"]) == ["frozen: trainable True -> False"]
-    assert _watch.tracer is None
+    assert observers.tracer is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from torchcreator._root import current
+from torchcreator._chain.open_scopes import current
 
 
 @pytest.fixture(autouse=True)

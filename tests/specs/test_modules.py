@@ -15,7 +15,7 @@ from torch import nn
 import torchcreator as tc
 from tests.specs.models import declared, declaring, model, step
 from tests.specs.ways import WAYS, saved
-from torchcreator import _table
+from torchcreator._spec import table
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
@@ -75,12 +75,12 @@ def test_ties_have_one_spec_after_copying():
 def test_a_table_lives_as_long_as_its_module():
     """Tables of modules that are gone are not looked at any more."""
     gc.collect()
-    before = len(_table._live)
+    before = len(table._live)
     models = [copy.deepcopy(model()) for _ in range(10)]
-    assert len(_table._live) > before
+    assert len(table._live) > before
     del models
     gc.collect()
-    assert len(_table._live) == before
+    assert len(table._live) == before
 
 
 def test_the_dataclass_is_frozen_and_equal_by_value():

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from torchcreator import _private
+from torchcreator._torch.dispatch import dispatch_stack_depth, pop_dispatch_mode
 
 
 @pytest.fixture(autouse=True)
 def empty_stack():
     """Fail where a test leaves a mode behind."""
     yield
-    left = _private.dispatch_stack_depth()
+    left = dispatch_stack_depth()
     for _ in range(left):
-        _private.pop_dispatch_mode()
+        pop_dispatch_mode()
     assert left == 0

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import torchcreator as tc
 from tests.sticky.writes import constant
-from torchcreator import _private
+from torchcreator._torch.dispatch import dispatch_stack_depth
 
 
 class Counting(TorchDispatchMode):
@@ -56,7 +56,7 @@ def test_a_first_pin_inside_a_users_mode_outlives_it(kind):
     with tc.creator_scope(constant(5.0)):
         with kind() as mode:
             during = nn.Linear(2, 2)
-        assert _private.dispatch_stack_depth() == 1
+        assert dispatch_stack_depth() == 1
         after = nn.Linear(2, 2)
     assert mode.count > 0
     for layer in (during, after):
@@ -97,7 +97,7 @@ def test_a_scope_closed_inside_a_users_mode():
         scope.__exit__(None, None, None)
         torch.zeros(1).add_(1)
         assert mode.count > 0
-        assert _private.dispatch_stack_depth() == 1
+        assert dispatch_stack_depth() == 1
 
 
 @pytest.mark.parametrize("where", ["inside", "around", "after-a-pin"])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from torchcreator._root import current
+from torchcreator._chain.open_scopes import current
 from torchcreator.testing import FakeCreator, RecordingCreator, assert_creator_conforms
 
 

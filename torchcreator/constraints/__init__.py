@@ -13,8 +13,7 @@ Example:
     [[0.6..., 0.8...]]
 """
 
-from torchcreator.constraints._base import Projection, check
-from torchcreator.constraints._compose import Composed
+from torchcreator.constraints._base import Composed, Projection, check
 from torchcreator.constraints._elementwise import Clip, NonNeg
 from torchcreator.constraints._matrices import (
     Orthogonal,

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from numbers import Real
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import torch
 
-from torchcreator import _private
-from torchcreator._errors import VariableTypeError, shown
-
-if TYPE_CHECKING:
-    from torchcreator._types import Constraint
+from torchcreator._errors import ConstraintError, VariableTypeError, shown
+from torchcreator._torch.tensors import foreach_copy_
 
 CHUNK = 256 * 1024
 """Elements stacked at a time: a chunk and its result stay in a core's cache."""
 ALONE = 64 * 1024
 """Above so many elements a parameter is projected by itself; stacking it would only copy it."""
+
+
+class Constraint(Protocol):
+    """A projection: takes a parameter's value and returns the nearest one that is allowed.
+
+    Any callable of one tensor serves. The ready-made ones are in `torchcreator.constraints`.
+
+    Example:
+        >>> import torch
+        >>> import torchcreator as tc
+        >>> def unit_interval(w: torch.Tensor) -> torch.Tensor:
+        ...     return w.clamp(0, 1)
+        >>> p = tc.variable([0.5, 2.0], constraint=unit_interval)
+        >>> tc.apply_constraints([p])
+        >>> p.tolist()
+        [0.5, 1.0]
+    """
+
+    def __call__(self, w: torch.Tensor, /) -> torch.Tensor:
+        """Return the projection of ``w``, a tensor of the same shape and dtype."""
+        ...
 
 
 class Projection(ABC):
@@ -78,17 +96,13 @@ class Projection(ABC):
                 w.copy_(self.project(w, w.ndim))
             else:
                 stacked = self.project(torch.stack(chunk), chunk[0].ndim)
-                _private.foreach_copy_(chunk, stacked.unbind(0))
+                foreach_copy_(chunk, stacked.unbind(0))
 
     def __and__(self, other: Constraint) -> Projection:
         """Return the projection that applies this one first and ``other`` to its result."""
-        from torchcreator.constraints._compose import compose
-
         return compose(self, other) if callable(other) else NotImplemented
 
     def __rand__(self, other: Constraint) -> Projection:
-        from torchcreator.constraints._compose import compose
-
         return compose(other, self) if callable(other) else NotImplemented
 
 
@@ -129,34 +143,6 @@ def misfit(constraint: object, w: torch.Tensor, name: str, objection: str) -> Va
     )
 
 
-def check_numbers(constraint: object, **arguments: object) -> None:
-    """Raise if an argument of a constraint is not one real number: they are compared as values."""
-    for name, value in arguments.items():
-        plain = isinstance(value, (int, float)) or (isinstance(value, Real) and is_numpy(value))
-        if isinstance(value, bool) or not plain or (isinstance(value, int) and abs(value) >> 63):
-            raise VariableTypeError(
-                f"{type(constraint).__name__}({name}={shown(value)}) is not a number.",
-                "A constraint is a value, made of plain numbers that fit into a tensor.",
-                f"Write {type(constraint).__name__}({name}=1.0), say.",
-            )
-
-
-def is_numpy(value: object) -> bool:
-    """Return whether a number is one of NumPy's, which this library does not import."""
-    return type(value).__module__ == "numpy"
-
-
-def check_flags(constraint: object, **arguments: object) -> None:
-    """Raise if an argument of a constraint is neither True nor False."""
-    for name, value in arguments.items():
-        if not isinstance(value, bool):
-            raise VariableTypeError(
-                f"{type(constraint).__name__}({name}={shown(value)}) is neither True nor False.",
-                "It is a choice of two.",
-                f"Write {type(constraint).__name__}({name}=True), or leave it out.",
-            )
-
-
 def chunks(ws: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
     """Yield runs of tensors of one shape that are worth stacking; large ones come alone."""
     size = max(ws[0].numel(), 1) if ws else 1
@@ -168,3 +154,143 @@ def chunks(ws: list[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
 def solving(w: torch.Tensor) -> torch.Tensor:
     """Return ``w`` in a dtype that norms and factorisations are worth computing in."""
     return w.float() if w.dtype in (torch.float16, torch.bfloat16) else w
+
+
+@dataclass(frozen=True)
+class Composed(Projection):
+    """Applies its parts from left to right; written ``a & b``.
+
+    The result satisfies the last part. It satisfies all where the later ones keep what the
+    earlier ones made so, as `MaxNorm` keeps signs and zeros. It need not be the nearest point of
+    the intersection, and is not taken to be idempotent.
+
+    Args:
+        parts: Constraints, or functions of a tensor.
+
+    Raises:
+        VariableTypeError: There is no part, or one is not callable.
+
+    Example:
+        >>> import torch
+        >>> import torchcreator as tc
+        >>> both = tc.constraints.NonNeg() & tc.constraints.MaxNorm(1.0)
+        >>> both(torch.tensor([[-3.0, 4.0]]))
+        tensor([[0., 1.]])
+    """
+
+    parts: tuple[Constraint, ...]
+
+    def __post_init__(self) -> None:
+        parts: object = self.parts
+        if not isinstance(parts, tuple) or not parts or not all(map(callable, parts)):
+            raise VariableTypeError(
+                f"Composed(parts={shown(parts)}) is not made of constraints.",
+                "Each part takes a tensor and returns the one that is allowed.",
+                "Write NonNeg() & MaxNorm(1.0), say.",
+            )
+
+    @property
+    def idempotent(self) -> bool:
+        """Projections onto two sets, one after the other, seldom make a projection."""
+        return False
+
+    def objection(self, w: torch.Tensor) -> str | None:
+        """Return the first part's objection."""
+        return next(filter(None, (part.objection(w) for part in self.projections())), None)
+
+    def project(self, w: torch.Tensor, ndim: int) -> torch.Tensor:
+        """Return the last part's result."""
+        for part in self.projections():
+            w = part.project(w, ndim)
+        return w
+
+    def project_(self, ws: list[torch.Tensor]) -> None:
+        """Let each part project all tensors, of one shape, in place."""
+        for part in self.projections():
+            part.project_(ws)
+
+    def projections(self) -> Iterator[Projection]:
+        """Yield each part as a projection."""
+        return map(as_projection, self.parts)
+
+    def __repr__(self) -> str:
+        return " & ".join(map(repr, self.parts))
+
+
+@dataclass(frozen=True)
+class Function(Projection):
+    """A function of the user's own, whose result is looked at before it is believed.
+
+    Args:
+        function: Takes a tensor, which is a copy, and returns one of its shape and dtype.
+    """
+
+    function: Constraint
+
+    @property
+    def idempotent(self) -> bool:
+        """Nothing is known of it."""
+        return False
+
+    def objection(self, w: torch.Tensor) -> str | None:
+        """Return None: a function judges for itself."""
+        return None
+
+    def project(self, w: torch.Tensor, ndim: int) -> torch.Tensor:
+        """Return the function's result for each tensor of the batch."""
+        if w.ndim == ndim:
+            return self.result(w)
+        return torch.stack([self.project(each, ndim) for each in w.unbind(0)])
+
+    def project_(self, ws: list[torch.Tensor]) -> None:
+        """Write the function's results; a result that cannot be used leaves its tensor alone."""
+        for w in ws:
+            w.copy_(self.result(w))
+
+    def result(self, w: torch.Tensor) -> torch.Tensor:
+        """Call the function with a copy of ``w`` and return what it gives, if that fits.
+
+        Raises:
+            ConstraintError: It gives no tensor, or one of another shape, dtype or device.
+        """
+        result: Any = self.function(w.detach().clone())
+        if not isinstance(result, torch.Tensor):
+            raise ConstraintError(
+                f"The constraint {shown(self.function)} returned {shown(result)}.",
+                "A constraint returns the tensor that the parameter is to become.",
+                "End it with `return w`.",
+            )
+        for word in ("shape", "dtype", "device"):
+            expected, actual = getattr(w, word), getattr(result, word)
+            if actual != expected:
+                raise ConstraintError(
+                    f"The constraint {shown(self.function)} returned a tensor of another {word}.\n"
+                    f"  expected: {expected}\n  actual:   {actual}",
+                    "The parameter keeps its shape, dtype and device.",
+                    f"Return a tensor of the {word} that it was given.",
+                )
+        return result
+
+    def __repr__(self) -> str:
+        return repr(self.function)
+
+
+def as_projection(constraint: Constraint) -> Projection:
+    """Return a constraint as a projection."""
+    return constraint if isinstance(constraint, Projection) else Function(constraint)
+
+
+def is_checked(constraint: Projection) -> bool:
+    """Return whether a function of the user's own has a part in a projection."""
+    if isinstance(constraint, Composed):
+        return any(map(is_checked, constraint.projections()))
+    return isinstance(constraint, Function)
+
+
+def compose(first: Constraint, second: Constraint) -> Composed:
+    """Return ``first`` followed by ``second``, without nesting."""
+    return Composed((*_parts(first), *_parts(second)))
+
+
+def _parts(constraint: Constraint) -> tuple[Constraint, ...]:
+    return constraint.parts if isinstance(constraint, Composed) else (constraint,)

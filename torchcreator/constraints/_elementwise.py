@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from torchcreator import _private
 from torchcreator._errors import VariableValueError
-from torchcreator.constraints._base import Elementwise, check_numbers
+from torchcreator._torch.tensors import foreach_clamp_max_, foreach_clamp_min_
+from torchcreator.constraints._arguments import check_numbers
+from torchcreator.constraints._base import Elementwise
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class NonNeg(Elementwise):
 
     def project_(self, ws: list[torch.Tensor]) -> None:
         """Clamp tensors of one dtype and device, of any shapes, in one call."""
-        _private.foreach_clamp_min_(ws, 0)
+        foreach_clamp_min_(ws, 0)
 
     def objection(self, w: torch.Tensor) -> str | None:
         """Return why elements like those of ``w`` have no order, or None."""
@@ -87,9 +88,9 @@ class Clip(Elementwise):
     def project_(self, ws: list[torch.Tensor]) -> None:
         """Clamp tensors of one dtype and device, of any shapes, in one call for each bound."""
         if self.min_value is not None:
-            _private.foreach_clamp_min_(ws, self.min_value)
+            foreach_clamp_min_(ws, self.min_value)
         if self.max_value is not None:
-            _private.foreach_clamp_max_(ws, self.max_value)
+            foreach_clamp_max_(ws, self.max_value)
 
     def objection(self, w: torch.Tensor) -> str | None:
         """Return why elements like those of ``w`` have no order, or None."""

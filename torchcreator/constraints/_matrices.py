@@ -13,7 +13,8 @@ from typing import Literal
 import torch
 
 from torchcreator._errors import VariableValueError, shown
-from torchcreator.constraints._base import Projection, check_flags, solving
+from torchcreator.constraints._arguments import check_flags
+from torchcreator.constraints._base import Projection, solving
 from torchcreator.constraints._norms import check_finite, not_negative
 from torchcreator.constraints._polar import polar, where_finite
 

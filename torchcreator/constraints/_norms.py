@@ -15,7 +15,8 @@ from typing import TypeAlias
 import torch
 
 from torchcreator._errors import VariableTypeError, VariableValueError, shown
-from torchcreator.constraints._base import Projection, check_numbers
+from torchcreator.constraints._arguments import check_numbers
+from torchcreator.constraints._base import Projection
 
 EPSILON = 1e-7
 Dim: TypeAlias = int | tuple[int, ...] | None

@@ -17,9 +17,7 @@ from torchcreator._errors import (
     did_you_mean,
     shown,
 )
-from torchcreator._types import Constraint
-from torchcreator.constraints._base import Projection
-from torchcreator.constraints._compose import Composed
+from torchcreator.constraints._base import Composed, Constraint, Projection
 from torchcreator.constraints._elementwise import Clip, NonNeg
 from torchcreator.constraints._matrices import (
     Orthogonal,

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
-from torchcreator._dtensor import is_sharded
-from torchcreator.constraints._base import Elementwise, Projection, chunks
-from torchcreator.constraints._compose import Composed
+from torchcreator._torch.dtensor import is_sharded
+from torchcreator.constraints._base import Composed, Elementwise, Projection, chunks
 from torchcreator.constraints._norms import Normed, norm, reduced_dims
 
 if TYPE_CHECKING:

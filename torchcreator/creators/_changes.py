@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from torchcreator import constraints
-from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator._build.recorded_parameter import TrueValue
 from torchcreator._errors import called, shown
-from torchcreator._waiting import TrueValue
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 
 _WORKED_OUT = ("dtype", "device", "shape")
 """Keywords whose None stands for what the value, or the waiting parameter, has."""

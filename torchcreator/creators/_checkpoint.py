@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from typing_extensions import Unpack
 
-from torchcreator._building import Building, building
+from torchcreator._build.context import Building, building
 from torchcreator._errors import CheckpointError, VariableTypeError, did_you_mean, shown
-from torchcreator._types import Creator, NextCreator, VariableKwargs
+from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._named import named
 from torchcreator.creators._tensor_files import Stored, open_files
 

@@ -13,14 +13,15 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from torchcreator._building import building
-from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator._build.context import building
+from torchcreator._chain.open_scopes import current
 from torchcreator._errors import called
-from torchcreator._root import current
-from torchcreator._spec import Declaration
-from torchcreator._types import Constraint, VariableKwargs
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
+from torchcreator._spec.live_modules import full_names
+from torchcreator._spec.spec import Declaration
+from torchcreator._spec.types import VariableKwargs
+from torchcreator.constraints._base import Constraint
 from torchcreator.creators._changes import differs
-from torchcreator.creators._full_names import full_names
 from torchcreator.creators._made import declaration_of_new
 
 _COMPARED = ("dtype", "device", "trainable", "constraint", "synchronization", "aggregation")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from torchcreator._spec import Declaration
-from torchcreator._table import OWN, attach
-from torchcreator._target import target
+from torchcreator._chain.target import target
+from torchcreator._spec.spec import Declaration
+from torchcreator._spec.table import OWN, attach
 
 _INSTEAD = "_torchcreator_instead"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torchcreator._types import Creator
+from torchcreator._spec.types import Creator
 
 
 def named(text: str) -> Callable[[Any], Creator]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from torchcreator._table import checked_model, specs_of
+from torchcreator._spec.table import checked_model, specs_of
 from torchcreator.creators._policies import OPTIMIZER
 
 

@@ -10,16 +10,16 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from typing_extensions import Unpack
 
-from torchcreator import _private
-from torchcreator._dtensor import is_sharded
+from torchcreator._chain.initial_value import InPlace, wanted
 from torchcreator._errors import VariableTypeError, shown
-from torchcreator._types import Creator, Device, NextCreator, VariableKwargs
-from torchcreator._values import InPlace, wanted
+from torchcreator._spec.types import Creator, Device, NextCreator, VariableKwargs
+from torchcreator._torch.dtensor import is_sharded
+from torchcreator._torch.fakes import fake_mode, faked, is_fake
 from torchcreator.creators._made import replaced, replacement_of
 from torchcreator.creators._named import named
 
 if TYPE_CHECKING:
-    from torchcreator._private import FakeTensorMode
+    from torchcreator._torch.fakes import FakeTensorMode
 
 
 def on(device: Device) -> Creator:
@@ -155,7 +155,7 @@ def fake(mode: FakeTensorMode | None = None) -> Creator:
         >>> layer(torch.ones(2, 50_000)).shape
         torch.Size([2, 40000])
     """
-    mode = _private.fake_mode() if mode is None else mode
+    mode = fake_mode() if mode is None else mode
 
     @named("fake()")
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
@@ -165,7 +165,7 @@ def fake(mode: FakeTensorMode | None = None) -> Creator:
             own = value.device if isinstance(value, torch.Tensor) else None
             device = own or torch.get_default_device()
         made = next_creator(**_on_meta(kwargs))
-        if is_lazy(made) or _private.is_fake(made):
+        if is_lazy(made) or is_fake(made):
             return made
         if made.device.type != "meta":  # a creator further out put it elsewhere
             device = made.device
@@ -177,11 +177,11 @@ def fake(mode: FakeTensorMode | None = None) -> Creator:
 def _faked(mode: FakeTensorMode, tensor: torch.Tensor, device: Device) -> torch.Tensor:
     """Return a fake tensor like another one; of one that is sharded, this rank's shard is fake."""
     if not is_sharded(tensor):
-        return _private.faked(mode, tensor, device)
+        return faked(mode, tensor, device)
     from torch.distributed.tensor import DTensor
 
     return DTensor.from_local(
-        _private.faked(mode, tensor.to_local(), device),
+        faked(mode, tensor.to_local(), device),
         tensor.device_mesh,
         tensor.placements,
         run_check=False,

@@ -8,9 +8,10 @@ from torch import nn
 from typing_extensions import Unpack
 
 from torchcreator import constraints
-from torchcreator._enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import VariableValueError, shown
-from torchcreator._types import Constraint, Creator, NextCreator, VariableKwargs
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
+from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
+from torchcreator.constraints._base import Constraint
 from torchcreator.creators._named import named
 
 if TYPE_CHECKING:

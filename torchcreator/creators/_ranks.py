@@ -12,12 +12,12 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from typing_extensions import Unpack
 
-from torchcreator._building import building
-from torchcreator._collectives import World
-from torchcreator._dtensor import is_sharded, own_part
-from torchcreator._enums import VariableSynchronization
+from torchcreator._access.collectives import World
+from torchcreator._build.context import building
 from torchcreator._errors import DistributedError, VariableTypeError, VariableValueError, shown
-from torchcreator._types import Creator, NextCreator, VariableKwargs
+from torchcreator._spec.enums import VariableSynchronization
+from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
+from torchcreator._torch.dtensor import is_sharded, own_part
 from torchcreator.creators._made import is_valued, replaced, replacement_of
 from torchcreator.creators._named import named
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from typing_extensions import Unpack
 
-from torchcreator._building import building
+from torchcreator._build.context import building
+from torchcreator._chain.initial_value import InPlace, in_place, tensor_of
 from torchcreator._errors import VariableTypeError, VariableValueError, shown
-from torchcreator._types import Creator, NextCreator, VariableKwargs
-from torchcreator._values import InPlace, in_place, tensor_of
+from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._named import named
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from torch import nn
 from typing_extensions import Unpack
 
-from torchcreator._bar import Bar, is_seen, maker
-from torchcreator._building import Building, building
+from torchcreator._build.context import Building, building
+from torchcreator._build.progress import Bar, is_seen, maker
 from torchcreator._errors import ForbiddenError, MissingExtraError, VariableTypeError, shown
-from torchcreator._types import Creator, NextCreator, VariableKwargs
+from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._ledger import Ledger
 from torchcreator.creators._named import named
 

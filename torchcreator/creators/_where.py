@@ -11,7 +11,7 @@ from torch import nn
 from typing_extensions import Unpack
 
 from torchcreator._errors import VariableTypeError, VariableValueError, called, shown
-from torchcreator._types import Creator, NextCreator, VariableKwargs
+from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._named import named
 
 Pattern: TypeAlias = str | re.Pattern[str]

@@ -11,10 +11,10 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from torchcreator import _private
-from torchcreator._collectives import World
-from torchcreator._dtensor import is_sharded
+from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
+from torchcreator._torch.dtensor import is_sharded
+from torchcreator._torch.modules import uncompiled
 from torchcreator.distributed import _ddp, _fsdp, _options
 from torchcreator.distributed._arrivals import ArrivalSet
 from torchcreator.distributed._handle import GradientAggregation, keep, release
@@ -74,7 +74,7 @@ def aggregate_gradients(
     _options.refuse_other_than_group("aggregate_gradients()", group)
     _options.refuse_other_than_wire("aggregate_gradients()", compress, hooks=False)
     world = world_or_refuse(group, "aggregate_gradients()")
-    model = _private.uncompiled(model)
+    model = uncompiled(model)
     modules = _fsdp.fsdp_modules(model)
     if isinstance(model, DistributedDataParallel):
         aggregation = _on_ddp(model, group, compress)

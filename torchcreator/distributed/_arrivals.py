@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.autograd.graph import get_gradient_edge
 
-from torchcreator._collectives import World
+from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
 from torchcreator.distributed._policy import FIRST, SUM, Managed
 

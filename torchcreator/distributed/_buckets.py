@@ -16,9 +16,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from torchcreator import _private
-from torchcreator._collectives import World, told_apart
+from torchcreator._access.collectives import World, told_apart
 from torchcreator._errors import DistributedError
+from torchcreator._torch.hosts import at_end_of_backward, current_graph_task
+from torchcreator._torch.tensors import flattened, foreach_copy_, unflattened
 from torchcreator.distributed._arrivals import ArrivalSet
 from torchcreator.distributed._policy import Managed, narrower
 
@@ -117,7 +118,7 @@ class Reducer:
                 self._unsent.add(key)
                 return
             task, latest = self._latest
-            backward = latest() if task == _private.current_graph_task() else None
+            backward = latest() if task == current_graph_task() else None
             if backward is None:
                 backward = self._backward()
             backward.arrived.add(key)
@@ -129,12 +130,12 @@ class Reducer:
 
     def _backward(self) -> _Backward:
         """Return the state of the backward that is running, a nested one's included."""
-        task = _private.current_graph_task()
+        task = current_graph_task()
         backward = self._running.get(task)
         if backward is None:
             backward = _Backward(waiting=[len(bucket.members) for bucket in self._buckets])
             self._running[task] = backward
-            _private.at_end_of_backward(partial(self._finish, backward))
+            at_end_of_backward(partial(self._finish, backward))
         self._latest = (task, weakref.ref(backward))
         return backward
 
@@ -156,7 +157,7 @@ class Reducer:
         ]
         parts = [_dense(m, g) for m, g in zip(bucket.members, gradients, strict=True)]
         counts = torch.tensor(present, dtype=parts[0].dtype).to(parts[0].device)
-        flat = _private.flattened([*parts, counts])
+        flat = flattened([*parts, counts])
         flat.mul_(1.0 / bucket.world.size)
         if narrower(self._wire, flat.dtype):
             flat = flat.to(self._wire)
@@ -219,7 +220,7 @@ def _receive(transfer: _Transfer) -> None:
     """Copy the reduced gradients of one bucket to where they belong."""
     parameters: list[torch.Tensor] = [m.parameter for m in transfer.bucket.members]
     counts = transfer.flat[-len(parameters) :]
-    means = _private.unflattened(transfer.flat, parameters)
+    means = unflattened(transfer.flat, parameters)
     if transfer.missing:
         # Read only here: on CUDA that waits for the device.
         used = [i for i, count in enumerate(counts.tolist()) if count]
@@ -230,4 +231,4 @@ def _receive(transfer: _Transfer) -> None:
                 parameter.grad = torch.empty_like(parameter)
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if gradients:
-        _private.foreach_copy_(gradients, tuple(means))
+        foreach_copy_(gradients, tuple(means))

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from torchcreator import _private
-from torchcreator._enums import VariableAggregation
 from torchcreator._errors import VariableValueError, did_you_mean
+from torchcreator._spec.enums import VariableAggregation
+from torchcreator._torch.modules import is_normalisation
 
 _POLICIES = "_torchcreator_buffers"  # in the module's __dict__, so that it is copied with it
 
@@ -80,7 +80,7 @@ def aggregated_buffers(
 
 def _by_type(module: nn.Module, buffer: torch.Tensor) -> VariableAggregation:
     # Not "all floating buffers": a mask of the least float would overflow, and nobody asked.
-    if not _private.is_normalisation(module):
+    if not is_normalisation(module):
         return VariableAggregation.NONE
     if _averages(buffer):
         return VariableAggregation.MEAN

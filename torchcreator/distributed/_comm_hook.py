@@ -12,13 +12,13 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from torchcreator import _private
-from torchcreator._collectives import World
+from torchcreator._access.collectives import World
+from torchcreator._torch.tensors import foreach_mul_, foreach_zero_
 from torchcreator.distributed._arrivals import Arrival, Gradients
 from torchcreator.distributed._policy import FIRST, SUM, Managed, narrower
 
 if TYPE_CHECKING:
-    from torchcreator._private import GradBucket
+    from torchcreator._torch.hosts import GradBucket
 
 _SMALL = 2048
 """Below so many elements a gradient, one product of the whole bucket is cheaper than one each."""
@@ -152,9 +152,9 @@ class BucketReduction:
     def _scale(self, gradients: list[torch.Tensor], plan: _Plan, raw: frozenset[int]) -> None:
         averaged = [*plan.averaged, *(i for i, key in plan.summed if key not in raw)]
         if averaged:
-            _private.foreach_mul_([gradients[i] for i in averaged], 1.0 / self._world.size)
+            foreach_mul_([gradients[i] for i in averaged], 1.0 / self._world.size)
         if plan.silenced:
-            _private.foreach_zero_([gradients[i] for i in plan.silenced])
+            foreach_zero_([gradients[i] for i in plan.silenced])
 
     def _scaled_sparse(
         self, buffer: torch.Tensor, plan: _Plan, raw: frozenset[int]

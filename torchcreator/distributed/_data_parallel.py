@@ -10,9 +10,9 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from torchcreator._collectives import World
-from torchcreator._dtensor import is_sharded
+from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError, VariableTypeError
+from torchcreator._torch.dtensor import is_sharded
 from torchcreator.distributed import _ddp, _options
 from torchcreator.distributed._arrivals import ArrivalSet
 from torchcreator.distributed._buffers import declared_buffers
@@ -22,7 +22,7 @@ from torchcreator.distributed._policy import Managed, reduced, survey, world_or_
 from torchcreator.distributed._verify import check_specs
 
 if TYPE_CHECKING:
-    from torchcreator._private import GradBucket
+    from torchcreator._torch.hosts import GradBucket
 
 CommHook: TypeAlias = Callable[[Any, "GradBucket"], "torch.futures.Future[torch.Tensor]"]
 Compress: TypeAlias = "torch.dtype | CommHook | tuple[object, CommHook] | None"

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from torchcreator import _private
-from torchcreator._collectives import World
+from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError, TorchCreatorError, shown
+from torchcreator._torch.hosts import ignore_in_ddp
 from torchcreator.distributed._comm_hook import BucketReduction
 from torchcreator.distributed._policy import Managed
 
@@ -32,7 +32,7 @@ def wrapped(
             "their own, and DDP refuses a module without any.",
             "Use aggregate_gradients(model) instead, which takes any module.",
         )
-    undo = _private.ignore_in_ddp(model, set(ignored))
+    undo = ignore_in_ddp(model, set(ignored))
     try:
         yield DistributedDataParallel(model, **ddp_kwargs)
     except BaseException as error:

@@ -9,11 +9,11 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from torchcreator import _private
-from torchcreator._collectives import World
-from torchcreator._dtensor import is_sharded
-from torchcreator._enums import VariableSynchronization
+from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
+from torchcreator._spec.enums import VariableSynchronization
+from torchcreator._torch.dtensor import is_sharded
+from torchcreator._torch.hosts import sharded_parameters
 from torchcreator.distributed._arrivals import ArrivalSet
 from torchcreator.distributed._plain import broadcast_all
 from torchcreator.distributed._policy import FIRST, SUM, Managed, survey
@@ -107,7 +107,7 @@ def arrivals_on_whole(modules: list[nn.Module], managed: list[Managed]) -> list[
     sets = []
     for module in modules:
         module.unshard()  # type: ignore[operator]
-        for held in _private.sharded_parameters(module):
+        for held in sharded_parameters(module):
             m = declared.get(id(held.sharded))
             if m is not None and held.whole is not None:
                 place = World(None, held.rank, held.size)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import torch
 
-from torchcreator import _private
-from torchcreator._collectives import World, broadcast, told_apart
+from torchcreator._access.collectives import World, broadcast, told_apart
 from torchcreator._errors import VariableTypeError
+from torchcreator._torch.hosts import steps_in_backward
 from torchcreator.distributed._arrivals import ArrivalSet
 from torchcreator.distributed._buckets import Reducer
 from torchcreator.distributed._policy import Managed, reduced
@@ -22,7 +22,7 @@ def reducer_for(
     """Reduce the gradients that no host reduces."""
     ours = list(reduced(managed))
     for m in ours:
-        if _private.steps_in_backward(m.parameter):
+        if steps_in_backward(m.parameter):
             raise VariableTypeError(
                 f"Variable {m.name!r} is stepped by an optimizer inside the backward.",
                 "That reads and drops each gradient before the ranks' are brought together.",

@@ -16,11 +16,11 @@ import torch.distributed as dist
 from torch import nn
 from typing_extensions import TypeIs
 
-from torchcreator._collectives import World
-from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
-from torchcreator._spec import VariableSpec
-from torchcreator._table import specs_of
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
+from torchcreator._spec.spec import VariableSpec
+from torchcreator._spec.table import specs_of
 
 SUM = VariableAggregation.SUM
 MEAN = VariableAggregation.MEAN

@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from torchcreator._assign import showing_readings
-from torchcreator._collectives import World, aggregate
-from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator._access.assign import showing_readings
+from torchcreator._access.collectives import World, aggregate
 from torchcreator._errors import VariableValueError
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator.distributed._buffers import aggregated_buffers
 from torchcreator.distributed._policy import SUM, Managed, survey
 

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from torchcreator._collectives import World, aggregate
+from torchcreator._access.collectives import World, aggregate
 from torchcreator._errors import VariableValueError
 from torchcreator.distributed._policy import SUM, Managed, survey
 from torchcreator.distributed._reads import is_read_together, share_of

@@ -10,11 +10,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from torchcreator._collectives import World, told_apart
-from torchcreator._dtensor import is_sharded
-from torchcreator._enums import VariableSynchronization
+from torchcreator._access.collectives import World, told_apart
 from torchcreator._errors import DistributedError
-from torchcreator._spec import VariableSpec
+from torchcreator._spec.enums import VariableSynchronization
+from torchcreator._spec.spec import VariableSpec
+from torchcreator._torch.dtensor import is_sharded
 from torchcreator.distributed._policy import Managed, survey, world_or_refuse
 
 _SHOWN = 10  # differing variables that an error lists before it only counts them

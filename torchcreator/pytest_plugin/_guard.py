@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from torchcreator import _watch
+from torchcreator._chain import observers
+from torchcreator._torch import hooks
 from torchcreator.pytest_plugin._marks import asked, forbids
+from torchcreator.pytest_plugin._open_scopes import OpenScope, OpenScopes
 from torchcreator.pytest_plugin._opening import close, opened
 
 _FOR_GOOD = object()
@@ -30,21 +32,21 @@ class Guard:
     """The hooks that run around each test."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.scopes = _watch.OpenScopes(_FOR_GOOD)
+        self.scopes = OpenScopes(_FOR_GOOD)
         self.finished: list[object] = []
         # A pytest that runs inside a test of another one gives way to it afterwards.
-        self.outer, _watch.watcher = _watch.watcher, self.scopes
+        self.outer, observers.watcher = observers.watcher, self.scopes
 
     def stop(self) -> None:
         """Leave the watch to whom it was taken from."""
-        _watch.watcher = self.outer
+        observers.watcher = self.outer
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Let names begin anew."""
         self.scopes.owner = item
         item.stash[_entered] = item.stash[_passed] = False
-        root = sys.modules.get("torchcreator._root")
+        root = sys.modules.get("torchcreator._chain.open_scopes")
         if root is not None:
             root.process_names.forget()
         return (yield)
@@ -107,7 +109,7 @@ class Guard:
         for record in left:
             close(record)
         self.scopes.owner = _FOR_GOOD
-        lost = list(_watch.reinstall_lost_hooks())
+        lost = list(hooks.reinstall_lost_hooks())
         complaints = []
         if left and forbids(item, "allow_open_scopes"):
             complaints.append(_left_open(item, left))
@@ -122,12 +124,12 @@ def _into_the_context_of(instance: object) -> None:
     They run in a copy of the context that is taken when the instance is made, before its fixtures.
     """
     context = getattr(instance, "_asyncioTestContext", None)  # since Python 3.11
-    root = sys.modules.get("torchcreator._root")
+    root = sys.modules.get("torchcreator._chain.open_scopes")
     if isinstance(context, Context) and root is not None:
         context.run(root.current.set, root.current.get())
 
 
-def _left_open(item: pytest.Item, left: list[_watch.OpenScope]) -> str:
+def _left_open(item: pytest.Item, left: list[OpenScope]) -> str:
     what = "a creator scope" if len(left) == 1 else f"{len(left)} creator scopes"
     lines = "".join(f"\n  {record}" for record in left)
     return (

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from torchcreator import _watch
+from torchcreator._chain import observers
+from torchcreator.pytest_plugin._open_scopes import OpenScope, OpenScopes
 
 
 @contextlib.contextmanager
@@ -14,10 +15,10 @@ def opened(creator: Any, *, modules: bool = True) -> Iterator[None]:
     """Open a scope, and close it even if one that was opened inside it is still open."""
     from torchcreator import creator_scope
 
-    assert isinstance(_watch.watcher, _watch.OpenScopes)  # the guard's
+    assert isinstance(observers.watcher, OpenScopes)  # the guard's
     scope = creator_scope(creator, modules=modules)
     scope.__enter__()
-    record = _watch.watcher.record(scope)
+    record = observers.watcher.record(scope)
     assert record is not None  # it has just been opened
     try:
         yield
@@ -25,10 +26,10 @@ def opened(creator: Any, *, modules: bool = True) -> Iterator[None]:
         close(record)
 
 
-def close(record: _watch.OpenScope) -> None:
+def close(record: OpenScope) -> None:
     """Close a scope, whichever task opened it; the guard reports those that were left inside."""
     from torchcreator import TorchCreatorError
-    from torchcreator._root import current
+    from torchcreator._chain.open_scopes import current
 
     link = current.get()
     while link is not None and link.scope is not record.scope:

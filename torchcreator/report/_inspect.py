@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from torchcreator._build import checked_place, checked_seed
+from torchcreator._build.build import checked_place, checked_seed
+from torchcreator._chain.open_scopes import current
+from torchcreator._chain.scope import relinked
 from torchcreator._errors import VariableTypeError, called, shown
-from torchcreator._recording import Recording, inside_another_recorder, record
-from torchcreator._root import current
-from torchcreator._scope import relinked
-from torchcreator._table import declarations_of, specs_of
-from torchcreator._types import Device
+from torchcreator._recorder.recording import Recording, inside_another_recorder, record
+from torchcreator._spec.table import declarations_of, specs_of
+from torchcreator._spec.types import Device
 from torchcreator.report._inventory import Inventory
 from torchcreator.report._preview import foresee
 from torchcreator.report._reading import (

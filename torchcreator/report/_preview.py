@@ -10,17 +10,17 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from typing_extensions import Unpack
 
-from torchcreator._building import under_way
-from torchcreator._default import default_creator
-from torchcreator._recording import Recording
-from torchcreator._root import Link, current
-from torchcreator._scope import creator_scope, current_chain, relinked
-from torchcreator._spec import Declaration
-from torchcreator._table import specs_of
-from torchcreator._target import Form, target_of
-from torchcreator._types import NextCreator, VariableKwargs
-from torchcreator._uninitialized import uninitialized
-from torchcreator._waiting import TrueValue, ask, other_shape
+from torchcreator._build.context import under_way
+from torchcreator._build.recorded_parameter import TrueValue, ask, other_shape
+from torchcreator._chain.default import default_creator
+from torchcreator._chain.open_scopes import Link, current
+from torchcreator._chain.scope import creator_scope, current_chain, relinked
+from torchcreator._chain.target import Form, target_of
+from torchcreator._recorder.recording import Recording
+from torchcreator._spec.lazy import uninitialized
+from torchcreator._spec.spec import Declaration
+from torchcreator._spec.table import specs_of
+from torchcreator._spec.types import NextCreator, VariableKwargs
 from torchcreator.report._reading import Held
 from torchcreator.report._trace import Journey, Trace
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from torchcreator._dtensor import is_sharded
-from torchcreator._materialize import canonical
-from torchcreator._recording import DEFERRED, Recording
-from torchcreator._spec import VariableSpec
+from torchcreator._build.materialize import canonical
+from torchcreator._recorder.recording import DEFERRED, Recording
+from torchcreator._spec.spec import VariableSpec
+from torchcreator._torch.dtensor import is_sharded
 from torchcreator.report._rows import TIED, Decision, Row
 
 

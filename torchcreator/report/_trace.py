@@ -11,16 +11,17 @@ from typing import Any
 
 from torch import nn
 
-from torchcreator import _scope, _watch
+from torchcreator._call_site import opener, place
+from torchcreator._chain import observers, scope
+from torchcreator._chain.open_scopes import Link
 from torchcreator._errors import called
-from torchcreator._root import Link
-from torchcreator._spec import Declaration
-from torchcreator._types import Creator, NextCreator, VariableKwargs
+from torchcreator._spec.spec import Declaration
+from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._changes import differs, in_words
 from torchcreator.creators._made import declaration_of_new
 from torchcreator.report._rows import TIED, Decision
 
-_BETWEEN = (__file__, _scope.__file__, contextlib.__file__)
+_BETWEEN = (__file__, scope.__file__, contextlib.__file__)
 _KEYWORDS = tuple(VariableKwargs.__annotations__)
 
 
@@ -70,7 +71,7 @@ class Trace:
     def _label(self, scope: Any, outward: Link | None, frame: Any) -> tuple[str, str | None]:
         """Return a name that tells creators apart, and where the scope was opened."""
         name = in_words("creator", scope.creator)
-        opened = _watch.place(*_watch.opener(frame, _BETWEEN)) if self.inside else None
+        opened = place(*opener(frame, _BETWEEN)) if self.inside else None
         same = (name, opened)
         nested = sum(self._labels.get(id(link.scope)) == same for link in _outward(outward))
         self._labels[id(scope)] = same
@@ -195,7 +196,7 @@ class _Tracers:
             before = self._traces.pop(get_ident(), None)
             if trace is not None:
                 self._traces[get_ident()] = trace
-            _watch.tracer = self if self._traces else None
+            observers.tracer = self if self._traces else None
         return before
 
 

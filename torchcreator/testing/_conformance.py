@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from torchcreator._api import creator_scope, variable
-from torchcreator._enums import VariableAggregation, VariableSynchronization
+from torchcreator._chain.initial_value import wanted
+from torchcreator._chain.open_scopes import current
 from torchcreator._errors import TorchCreatorError, VariableTypeError, called, shown
-from torchcreator._root import current
-from torchcreator._types import Creator, VariableKwargs
-from torchcreator._values import wanted
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
+from torchcreator._spec.types import Creator, VariableKwargs
 
 Refusals = type[BaseException] | tuple[type[BaseException], ...]
 

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from typing_extensions import Unpack
 
-from torchcreator._form import checked_device, checked_dtype, checked_shape
-from torchcreator._types import NextCreator, VariableKwargs
-from torchcreator._values import InPlace, Wanted
+from torchcreator._chain.checks import checked_device, checked_dtype, checked_shape
+from torchcreator._chain.initial_value import InPlace, Wanted
+from torchcreator._spec.types import NextCreator, VariableKwargs
 from torchcreator.testing._pattern import patterned
 
 

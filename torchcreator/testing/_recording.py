@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from typing_extensions import Unpack
 
-from torchcreator._types import NextCreator, VariableKwargs
+from torchcreator._spec.types import NextCreator, VariableKwargs
 from torchcreator.creators import Ledger, record
 
 

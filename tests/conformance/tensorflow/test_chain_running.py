@@ -12,7 +12,7 @@ from torch import nn
 
 import torchcreator as tc
 from tests.log import LOG, called, scope
-from torchcreator._root import current
+from torchcreator._chain.open_scopes import current
 
 
 def test_chain_20_returns_an_existing_variable():

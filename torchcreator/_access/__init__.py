@@ -1,0 +1,1 @@
+"""One variable's writes and reads, and how one value is made of several ranks'."""

@@ -1,0 +1,1 @@
+"""Whole models through the creators: may know the chain and the recorder, which do not meet."""

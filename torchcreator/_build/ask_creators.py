@@ -1,0 +1,165 @@
+"""Send the parameters of a recorded model through the creators, under their full names."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from torchcreator._torch.dispatch import no_function_modes
+from torchcreator._torch.tensors import can_share_data
+from torchcreator._build.progress import bar
+from torchcreator._recorder.live_tensors import Objects, replace
+from torchcreator._recorder.recording import Recording, share
+from torchcreator._spec.spec import Declaration, VariableSpec
+from torchcreator._spec.table import OWN, declare, specs_of
+from torchcreator._build.references import take_over
+from torchcreator._recorder.tape import Ref
+from torchcreator._spec.types import NextCreator
+from torchcreator._build.recorded_parameter import RecordedTarget, TrueValue, ask
+
+Place = tuple[nn.Module, str]
+
+
+class _Creation:
+    """One pass over the parameters of a model."""
+
+    def __init__(self, model: nn.Module, recording: Recording, objects: Objects) -> None:
+        self.model = model
+        self.recording = recording
+        self._objects = objects
+        self._memory: dict[int, torch.UntypedStorage] = {}  # of storages that several share
+
+    def run(self, chain: NextCreator) -> None:
+        """Call the creators once for each parameter, in the order of ``named_parameters``."""
+        names: dict[int, list[str]] = {}
+        places: dict[int, list[Place]] = {}
+        parameters: dict[int, nn.Parameter] = {}
+        for prefix, module in self.model.named_modules():
+            for local, parameter in module._parameters.items():
+                if parameter is not None:
+                    parameters.setdefault(id(parameter), parameter)
+                    names.setdefault(id(parameter), []).append(f"{prefix}.{local}".lstrip("."))
+                    places.setdefault(id(parameter), []).append((module, local))
+        specs = specs_of(list(parameters.values()))
+        replaced: list[tuple[nn.Parameter, nn.Parameter]] = []
+        with bar("asking the creators", len(parameters)) as advance:
+            for (key, parameter), spec in zip(parameters.items(), specs, strict=True):
+                made = self._create(chain, parameter, names[key], places[key], spec)
+                if made is not parameter:
+                    replaced.append((parameter, made))
+                advance()
+        parameters.clear()
+        for refused, _ in replaced:
+            self._forget(refused)
+        take_over(replaced)
+
+    def put(
+        self, parameter: nn.Parameter, value: TrueValue, data: torch.Tensor, trainable: bool
+    ) -> None:
+        """Put ``data`` into a parameter, and into the tensor objects that share its memory."""
+        storage = self.recording.storage_of(parameter)
+        own = value.is_own(data)
+        if storage is None:
+            if not own:
+                _put_real(parameter, data)
+            parameter.requires_grad_(trainable)
+            return
+        ref = self.recording.tape.ref(parameter)
+        with no_function_modes(), _as_inference(parameter):
+            if own:  # parameters of one storage go on sharing it
+                memory = self._memory.setdefault(storage, data.untyped_storage())
+                data = self.recording.view(ref, memory)
+            replace(parameter, data.view_as(data), requires_grad=trainable)
+        alike = own or (self.recording.tape.covers(ref) and _laid_out(data, ref))
+        self._share(storage, parameter, data, alike=alike)
+
+    def _share(
+        self, storage: int, parameter: nn.Parameter, data: torch.Tensor, *, alike: bool
+    ) -> None:
+        """Let what else looks at a storage look at ``data``'s, if it is laid out alike.
+
+        But for parameters: they have creators of their own to pass.
+        """
+        waiting = [(t, r) for t, r in self._objects.pop(storage) if t is not parameter]
+        if alike and waiting:
+            loose = [(t, r) for t, r in waiting if not isinstance(t, nn.Parameter)]
+            with torch.no_grad():
+                share(self.recording, loose, data.untyped_storage())
+            waiting = [(t, r) for t, r in waiting if isinstance(t, nn.Parameter)]
+        if waiting:
+            self._objects[storage] = waiting
+        else:
+            self._memory.pop(storage, None)
+
+    def _forget(self, refused: nn.Parameter) -> None:
+        """Let nothing be replayed for a parameter that a creator answered by one of its own."""
+        storage = self.recording.storage_of(refused)
+        if storage is None:
+            return
+        others = [(t, r) for t, r in self._objects.pop(storage, []) if t is not refused]
+        if others:
+            self._objects[storage] = others
+
+    def _create(
+        self,
+        chain: NextCreator,
+        parameter: nn.Parameter,
+        names: list[str],
+        places: list[Place],
+        spec: VariableSpec | None,
+    ) -> nn.Parameter:
+        target = RecordedTarget(places[0][0], names[0], parameter, self.recording, self.put)
+        device = self.recording.device_of(parameter)
+        made = ask(chain, target, target.value, device=device, names=names, spec=spec)
+        declaration: Declaration | None = made.__dict__.get(OWN)
+        if made is target.made and target.declaration is not None:
+            declaration = target.declaration
+            if OWN in made.__dict__:
+                made.__dict__[OWN] = declaration
+        for module, local in places:
+            module._parameters[local] = made
+            if declaration is not None:
+                declare(module, local, declaration)
+        return made
+
+
+def create_parameters(
+    model: nn.Module, recording: Recording, objects: Objects, chain: NextCreator
+) -> None:
+    """Call the creators once for each parameter of a recorded model.
+
+    Args:
+        model: The model, on meta.
+        recording: Where its values come from.
+        objects: Every recorded tensor object, by storage; those that were filled are taken out.
+        chain: The creators.
+    """
+    _Creation(model, recording, objects).run(chain)
+
+
+def _laid_out(data: torch.Tensor, ref: Ref) -> bool:
+    """Return whether ``data`` lies in its storage as ``ref`` lies in its own."""
+    return (data.dtype, data.size(), data.stride(), data.storage_offset()) == (
+        ref.dtype,
+        ref.size,
+        ref.stride,
+        ref.offset,
+    )
+
+
+def _as_inference(parameter: nn.Parameter) -> AbstractContextManager[object]:
+    """Return a context in which tensors are inference tensors if the parameter is one."""
+    inference = parameter.is_inference()
+    if inference is torch.is_inference_mode_enabled():  # nearly always
+        return nullcontext()
+    return torch.inference_mode(inference)
+
+
+def _put_real(parameter: nn.Parameter, data: torch.Tensor) -> None:
+    parameter.requires_grad_(False)  # an integer dtype is refused while it has a gradient
+    if can_share_data(parameter, data):
+        parameter.data = data
+    else:
+        replace(parameter, data.view_as(data), requires_grad=False)

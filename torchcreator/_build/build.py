@@ -1,0 +1,146 @@
+"""`build` and `defer`: construct any model through creators, with full names and true values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from torchcreator._errors import VariableTypeError, shown
+from torchcreator._build.fill import fill
+from torchcreator._chain.checks import checked_device
+from torchcreator._recorder.recording import inside_another_recorder, record
+from torchcreator._spec.types import Device
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def build(
+    factory: Callable[..., Model],
+    *args: Any,
+    device: Device | None = None,
+    seed: int | None = None,
+    **kwargs: Any,
+) -> Model:
+    """Construct a model so that creators see each final parameter, with its true initial value.
+
+    The factory runs on the meta device while its operations are recorded. Then the creators of
+    the open scopes are called once for every parameter, in the order of ``named_parameters``, with
+    its full name, owner, shape, dtype, device and an ``initial_value`` callable that replays
+    exactly what the constructor did to it. A creator that answers without calling it costs neither
+    memory nor initialisation. A tied parameter comes once, with all its names in
+    ``tags["names"]``. Every tensor object that the constructor keeps stays the object it is.
+
+    Without ``seed``, values and the state of the default generator are bit-identical to
+    ``factory(*args, **kwargs)``, whatever creators skip. With it, every draw has a stream of
+    its own, from the seed and the parameter's full name: values do not depend on what else is
+    skipped, reordered, sharded or made at the same time, initialisations that are overwritten are
+    left out, several threads work, and the default generator is left alone.
+
+    Inside another recorder or a ``FakeTensorMode`` the factory is simply called.
+
+    Args:
+        factory: Called as ``factory(*args, **kwargs)``; a module class, say. Returns one module.
+        *args: Its arguments.
+        device: torch's default device while it runs; ``"meta"`` leaves it there.
+        seed: The seed of the streams, or None for the default generator.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        What the factory returned.
+
+    Raises:
+        VariableTypeError: The factory returned something else than one module.
+        BuildError: Something in the constructor cannot be recorded or replayed, or leaves a
+            parameter uninitialised; it names the parameter, the operation and the line.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> def halved(next_creator, **kwargs):
+        ...     print(kwargs["name"], tuple(kwargs["shape"]))
+        ...     initial_value = kwargs["initial_value"]
+        ...     kwargs["initial_value"] = lambda: initial_value() / 2
+        ...     return next_creator(**kwargs)
+        >>> with tc.creator_scope(halved):
+        ...     model = tc.build(lambda: nn.Sequential(nn.BatchNorm1d(2), nn.ReLU()))
+        0.weight (2,)
+        0.bias (2,)
+        >>> model[0].weight.tolist()
+        [0.5, 0.5]
+    """
+    if inside_another_recorder():
+        return factory(*args, **kwargs)
+    place, seed = checked_place(device, "build()"), checked_seed(seed, "build()")
+    model, recording, objects = record(factory, args, kwargs, device=place, seed=seed, find=True)
+    fill(model, recording, objects)
+    recording.draws.finish()
+    return model
+
+
+def defer(
+    factory: Callable[..., Model],
+    *args: Any,
+    device: Device | None = None,
+    seed: int | None = None,
+    **kwargs: Any,
+) -> Model:
+    """Construct a model without memory; `materialize` gives it its values later.
+
+    The model is on the meta device. It can be inspected, deep-copied and sharded (``fully_shard``,
+    ``distribute_module``, ``parallelize_module``), and takes its values, the same ones, at
+    `materialize`. Its default draws start from the default generator's state of now, which
+    deferring leaves as it is: two models deferred in a row without ``seed`` start alike.
+
+    Creators are not called before `materialize`. Inside another recorder or a ``FakeTensorMode``
+    the factory is simply called.
+
+    Args:
+        factory: Called as ``factory(*args, **kwargs)``; returns one module.
+        *args: Its arguments.
+        device: torch's default device while it runs: where the model will be.
+        seed: The seed of the streams, as in `build`.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        What the factory returned, on meta.
+
+    Raises:
+        VariableTypeError: The factory returned something else than one module.
+        BuildError: Something in the constructor cannot be recorded.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> model = tc.defer(nn.Linear, 4, 2, seed=0)
+        >>> model.weight.is_meta
+        True
+        >>> tc.materialize(model).weight.is_meta
+        False
+    """
+    if inside_another_recorder():
+        return factory(*args, **kwargs)
+    place, seed = checked_place(device, "defer()"), checked_seed(seed, "defer()")
+    model, recording, _ = record(factory, args, kwargs, device=place, seed=seed, find=False)
+    recording.attach(model)
+    return model
+
+
+def checked_place(device: Any, caller: str) -> torch.device | None:
+    """Return the device to build on, or None for whatever the constructor chooses."""
+    if device is None and torch.get_default_device().type == "meta":
+        return torch.device("meta")  # the caller's `with torch.device("meta")` is outside
+    return checked_device(device, caller)
+
+
+def checked_seed(seed: Any, caller: str) -> int | None:
+    """Return ``seed`` if it is one or None."""
+    if seed is None or (isinstance(seed, int) and not isinstance(seed, bool)):
+        return seed
+    raise VariableTypeError(
+        f"{caller} got seed={shown(seed)}.",
+        "A seed is an integer, from which every draw's stream is made.",
+        "Pass an int, or None to draw from the default generator as the plain constructor does.",
+    )

@@ -1,0 +1,101 @@
+"""Give every tensor of a recorded model its value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchcreator._torch.dispatch import no_function_modes
+from torchcreator._build.progress import bar
+from torchcreator._build.context import under_way
+from torchcreator._build.ask_creators import create_parameters
+from torchcreator._chain.default import default_creator
+from torchcreator._errors import BuildError
+from torchcreator._recorder.live_tensors import Objects, replace
+from torchcreator._recorder.recording import Recording, share
+from torchcreator._chain.scope import current_chain
+
+_WORTH_A_THREAD = 1 << 18  # bytes; below, handing the work over costs more than doing it
+
+
+@under_way
+def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
+    """Make a recorded model real, in place.
+
+    Args:
+        model: The model, on meta.
+        recording: Where its values come from.
+        objects: Every recorded tensor object, by storage; emptied.
+    """
+    modules = list(model.modules())
+    scripted = list(_held_by_script(modules))
+    chain = current_chain()
+    if chain is not default_creator:
+        create_parameters(model, recording, objects, chain)
+    storages = [*(s for s in recording.names if s in objects)]
+    storages += [s for s in objects if s not in recording.names]
+    plain = no_function_modes()
+    with bar("making the values", len(storages)) as advance, torch.no_grad(), plain:
+        for storage, value in _values(recording, objects, storages):
+            tensors = objects.pop(storage)
+            if len(tensors) == 1 and not tensors[0][0].is_inference():  # nearly always
+                replace(tensors[0][0], value)
+            else:
+                share(recording, tensors, value.untyped_storage())
+            advance()
+    for held, name, tensor in scripted:
+        held[name] = tensor
+    _check_filled(model, modules, recording)
+
+
+def _held_by_script(modules: list[nn.Module]) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """Yield what scripted modules hold: in C++, where no tensor object can be exchanged."""
+    for module in modules:
+        if isinstance(module, torch.jit.ScriptModule):
+            yield from ((module._parameters, *item) for item in module._parameters.items())
+            yield from ((module._buffers, *item) for item in module._buffers.items())
+
+
+def _check_filled(model: nn.Module, modules: list[nn.Module], recording: Recording) -> None:
+    for module in modules:
+        for held in (module._parameters, module._buffers):
+            for name, tensor in held.items():
+                if tensor is not None and tensor.is_meta:  # it may be there on purpose
+                    _check_on_purpose(model, module, name, recording.storage_of(tensor))
+
+
+def _check_on_purpose(model: nn.Module, owner: nn.Module, name: str, storage: int | None) -> None:
+    if storage is None:
+        return
+    path = next(path for path, module in model.named_modules() if module is owner)
+    raise BuildError(
+        f"{path}.{name} still has no memory.",
+        "Something holds it where torch offers no way to exchange it.",
+        "Construct this model without build().",
+    )
+
+
+def _values(
+    recording: Recording, objects: Objects, storages: list[int]
+) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield the value of each storage's first object, made in several threads if draws allow it."""
+
+    def value(storage: int) -> torch.Tensor:
+        return recording.value_here(objects[storage][0][1])
+
+    threads = torch.get_num_threads() if recording.draws.independent else 1
+    large = [s for s in storages if recording.tape.nbytes(s) >= _WORTH_A_THREAD]
+    large.sort(key=recording.tape.nbytes, reverse=True)  # the last to finish should be short
+    if threads > 1 and len(large) > 1:
+        with ThreadPoolExecutor(
+            threads, initializer=torch.set_grad_enabled, initargs=(False,)
+        ) as pool:
+            yield from zip(large, pool.map(value, large), strict=True)
+        done = set(large)
+        storages = [s for s in storages if s not in done]
+    for storage in storages:
+        yield storage, recording.value_here(objects[storage][0][1])

@@ -1,0 +1,1 @@
+"""The heart: `variable`, the creators it passes, the end that makes the parameter."""

@@ -1,0 +1,297 @@
+"""The default creator: the end of every chain, which makes the parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed import ProcessGroup
+from torch.nn.parameter import is_lazy
+from typing_extensions import Never
+
+from torchcreator._chain.checks import (
+    check_choice,
+    check_group,
+    checked_device,
+    checked_form,
+    own_tags,
+)
+from torchcreator._chain.initial_value import tensor_of
+from torchcreator._chain.open_scopes import unique_name
+from torchcreator._chain.target import Target, target, target_of
+from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean, shown
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
+from torchcreator._spec.lazy import uninitialized
+from torchcreator._spec.spec import Declaration, announce_constraint
+from torchcreator._spec.table import attach
+from torchcreator._spec.types import Device, InitialValue, Shape, VariableKwargs
+from torchcreator.constraints import check
+from torchcreator.constraints import get as get_constraint
+from torchcreator.constraints._base import Constraint
+
+_AUTO, _ON_READ = VariableSynchronization.AUTO, VariableSynchronization.ON_READ
+_NONE, _MEAN = VariableAggregation.NONE, VariableAggregation.MEAN
+
+
+def default_creator(
+    *,
+    initial_value: InitialValue = None,
+    trainable: bool | None = None,
+    validate_shape: bool = True,
+    caching_device: Device | None = None,
+    name: str | None = None,
+    dtype: torch.dtype | None = None,
+    constraint: Constraint | str | None = None,
+    synchronization: VariableSynchronization | str | None = VariableSynchronization.AUTO,
+    aggregation: VariableAggregation | str | None = VariableAggregation.NONE,
+    shape: Shape | None = None,
+    device: Device | None = None,
+    process_group: ProcessGroup | None = None,
+    tags: Mapping[str, Any] | None = None,
+    module: nn.Module | None = None,
+    **unknown: Never,
+) -> nn.Parameter:
+    """Make the parameter that the keywords describe; the end of every creator chain.
+
+    Keywords that a creator dropped take the defaults of `torchcreator.variable`.
+
+    The arguments are those of `torchcreator.variable`.
+
+    Returns:
+        A new `torch.nn.Parameter`, or the one that a stock module waits to have initialised.
+
+    Raises:
+        VariableTypeError: A keyword is unknown or has a value of the wrong type.
+        VariableValueError: A keyword has a wrong value; ``initial_value`` is missing.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> tc.default_creator(initial_value=[1.0, 2.0], trainable=False).requires_grad
+        False
+    """
+    if unknown:
+        raise unknown_keyword(name, unknown)
+    waiting = target.get()
+    if waiting is not None and waiting.form is not None:
+        own_shape, own_dtype, own_device = waiting.form
+        if (  # no creator wanted anything of it, as of nearly every parameter of a stock module
+            initial_value is None
+            and trainable is None
+            and constraint is None
+            and caching_device is None
+            and process_group is None
+            and tags is None
+            and shape is own_shape
+            and dtype is own_dtype
+            and device is own_device
+            and synchronization is _AUTO
+            and aggregation is _NONE
+            and validate_shape is True
+            and name is waiting.name
+            and module is waiting.module
+            and waiting.made is None
+            and waiting.parameter.requires_grad
+        ):
+            waiting.declaration = Declaration(
+                (name, shape, dtype, True, None, _AUTO, _NONE, None, None, {}, True)
+            )
+            waiting.made = waiting.parameter
+            return waiting.parameter
+    if not (
+        synchronization.__class__ is VariableSynchronization
+        and aggregation.__class__ is VariableAggregation
+    ):
+        synchronization = VariableSynchronization.of(synchronization, name)
+        aggregation = VariableAggregation.of(aggregation, name)
+    return make(
+        initial_value,
+        trainable,
+        validate_shape,
+        caching_device,
+        name,
+        dtype,
+        constraint,
+        synchronization,
+        aggregation,
+        shape,
+        device,
+        process_group,
+        tags,
+        module,
+    )
+
+
+def unknown_keyword(name: str | None, unknown: Mapping[str, Any]) -> VariableTypeError:
+    """Return the error for a keyword that no variable has."""
+    word = next(iter(unknown))
+    known = VariableKwargs.__annotations__
+    return VariableTypeError(
+        f"Variable {name or 'Variable'!r} got an unexpected keyword {word!r}"
+        f"{did_you_mean(word, known)}.",
+        f"A variable takes {', '.join(known)}.",
+        "Correct the keyword, or pass the value to the creators in tags={...}.",
+    )
+
+
+def make(
+    initial_value: Any,
+    trainable: bool | None,
+    validate_shape: bool,
+    caching_device: Any,
+    name: str | None,
+    dtype: Any,
+    constraint: Constraint | str | None,
+    synchronization: VariableSynchronization,
+    aggregation: VariableAggregation,
+    shape: Any,
+    device: Any,
+    process_group: Any,
+    tags: Mapping[str, Any] | None,
+    module: nn.Module | None,
+) -> nn.Parameter:
+    """Make the parameter; positional, because packing fourteen keywords costs as much as it does.
+
+    Everything that can be wrong is checked before anything is made, filled or named.
+    """
+    # Every call that this is split into costs a few per cent of the whole, so what nearly no
+    # variable sets is checked together, and only when it is set.
+    label = _label(name, module)
+    if not (shape is None and dtype is None and device is None):
+        shape, dtype, device = checked_form(shape, dtype, device, label)
+    if not (
+        validate_shape is True
+        and constraint is None
+        and caching_device is None
+        and process_group is None
+        and tags is None
+    ):
+        check_choice(validate_shape, label)
+        constraint = get_constraint(constraint, label)
+        caching_device = checked_device(caching_device, label, "caching_device")
+        check_group(process_group, label)
+        tags = own_tags(tags, label)
+    waiting = target.get() and target_of(module)
+    data = None
+    if initial_value is not None:
+        data = tensor_of(initial_value, label, shape, dtype, device)
+    elif waiting is None and (validate_shape or shape is not None):
+        raise _no_value(label)
+    kind = dtype or (data.dtype if data is not None else _unset_dtype(waiting))
+    trainable = (
+        synchronization is not _ON_READ and (kind.is_floating_point or kind.is_complex)
+        if trainable is None
+        else _checked_trainable(trainable, kind, label)
+    )
+    if constraint is not None or aggregation is _MEAN:
+        _check_policies(constraint, aggregation, data, waiting, kind, label)
+    if waiting is None:
+        parameter = (
+            uninitialized(trainable, device, kind)
+            if data is None
+            else nn.Parameter(data, trainable)
+        )
+    else:
+        parameter = waiting.fill(data, shape=shape, dtype=dtype, device=device, trainable=trainable)
+    declaration = Declaration(
+        (
+            unique_name(name or "Variable") if module is None else name or "Variable",
+            _unset_shape(parameter, shape) if data is None else data.shape,
+            kind,
+            trainable,
+            constraint,
+            synchronization,
+            aggregation,
+            caching_device,
+            process_group,
+            {} if tags is None else tags,
+            validate_shape,
+        )
+    )
+    if waiting is None:
+        attach(parameter, declaration)
+    else:
+        waiting.made, waiting.declaration = parameter, declaration
+    return parameter
+
+
+def _label(name: Any, module: nn.Module | None) -> str:
+    """Return the variable's name as error messages show it."""
+    label: str = "Variable" if name is None else name
+    if not isinstance(label, str) or not label:
+        raise (VariableValueError if isinstance(name, str) else VariableTypeError)(
+            f"The name of a variable is {shown(name)}.",
+            "A name is a non-empty string; '/' and '.' in it make paths.",
+            "Write name='encoder/gain', say, or leave it out.",
+        )
+    if module is None:
+        return label
+    if not isinstance(module, nn.Module):
+        raise VariableTypeError(
+            f"The module of variable {label!r} is {shown(module)}.",
+            "It is the torch.nn.Module that will own the variable.",
+            "Pass that module, or leave it out.",
+        )
+    return f"{type(module).__name__}.{label}"
+
+
+def _unset_dtype(waiting: Target | None) -> torch.dtype:
+    """Return the dtype of a variable that has no value yet, where none was asked for."""
+    return torch.get_default_dtype() if waiting is None else waiting.parameter.dtype
+
+
+def _unset_shape(parameter: nn.Parameter, asked: torch.Size | None) -> torch.Size | None:
+    """Return the shape of a variable that has no value yet; None if it is lazy."""
+    if asked is not None and type(parameter) is nn.Parameter:
+        return asked  # nearly always, and cheaper than asking the parameter
+    return None if is_lazy(parameter) else parameter.shape
+
+
+def _check_policies(
+    constraint: Constraint | None,
+    aggregation: VariableAggregation,
+    data: torch.Tensor | None,
+    waiting: Target | None,
+    dtype: torch.dtype,
+    label: str,
+) -> None:
+    """Refuse what is not defined for this shape or dtype; announce the constraint that is."""
+    if constraint is not None:
+        known = data if data is not None or waiting is None else waiting.parameter
+        if known is not None and not is_lazy(known):  # of the others, the first step will tell
+            check(constraint, torch.empty(known.shape, dtype=dtype, device="meta"), label)
+        announce_constraint()
+    if aggregation is _MEAN and not dtype.is_floating_point:
+        raise VariableValueError(
+            f"Variable {label!r} has aggregation MEAN and dtype {dtype}.",
+            "A mean of several ranks is not exact in a dtype that is not floating.",
+            "Use aggregation='sum' or 'only_first_replica', or a floating dtype.",
+        )
+
+
+def _no_value(label: str) -> VariableValueError:
+    return VariableValueError(
+        f"Variable {label!r} has no initial_value.",
+        "Neither its caller nor a creator gave one, and no module waits to initialise it: that "
+        "holds once for each parameter of a stock module.",
+        "Pass a tensor, a number, a callable, or shape= with an initialiser such as "
+        "torch.nn.init.zeros_; or validate_shape=False without shape= to leave it uninitialised.",
+    )
+
+
+def _checked_trainable(trainable: Any, dtype: torch.dtype, label: str) -> bool:
+    """Return what was asked for, if it is possible."""
+    if not isinstance(trainable, bool):
+        raise VariableTypeError(
+            f"The trainable of variable {label!r} is {shown(trainable)}.",
+            "It becomes requires_grad, which is True or False.",
+            "Pass True, False, or None for the default.",
+        )
+    if trainable and not (dtype.is_floating_point or dtype.is_complex):
+        raise VariableTypeError(
+            f"Variable {label!r} is trainable with dtype {dtype}.",
+            "Only floating and complex tensors have gradients.",
+            "Pass trainable=False, or a floating dtype.",
+        )
+    return trainable

@@ -1,0 +1,1 @@
+"""Constraints, after every optimizer's every step; knows declarations, no scopes."""

@@ -1,0 +1,1 @@
+"""Runs a constructor, logs what it does, replays any part of it; knows nothing of creators."""

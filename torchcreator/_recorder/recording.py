@@ -1,0 +1,275 @@
+"""Run a factory under the recorder, and keep what it takes to give its tensors their values."""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from torchcreator._chain import open_scopes
+from torchcreator._errors import BuildError, VariableTypeError, called, shown
+from torchcreator._recorder.dispatch_mode import Recorder
+from torchcreator._recorder.function_mode import Disguise
+from torchcreator._recorder.live_tensors import Births, Object, Objects, all_objects, replace
+from torchcreator._recorder.replay import Environment, ReplayError, bytes_of, filled, replay, view
+from torchcreator._recorder.rng import Draws
+from torchcreator._recorder.rng_program_order import ProgramOrder
+from torchcreator._recorder.rng_streams import Streams
+from torchcreator._recorder.tape import Op, Ref, Tape
+from torchcreator._recorder.tape_writer import Log
+from torchcreator._torch.dispatch import dispatch_modes, no_function_modes
+from torchcreator._torch.fakes import is_fake_mode
+from torchcreator._torch.tensors import is_plain_meta
+
+DEFERRED = "_torchcreator_deferred"
+"""The key of a deferred model's ``__dict__`` that holds its recording."""
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class Recording:
+    """A model on meta, and the tape that its values come from.
+
+    Attributes:
+        tape: What the constructor did.
+        draws: Where its random numbers come from.
+        names: The full names of each storage's tensors, parameters first.
+        refs: What each of these names looks at.
+        initialised: The storages that must not hold memory which nobody initialised.
+    """
+
+    def __init__(self, tape: Tape, draws: Draws) -> None:
+        self.tape = tape
+        self.draws = draws
+        self.names: dict[int, list[str]] = {}
+        self.refs: dict[str, Ref] = {}
+        self.initialised: set[int] = set()
+        self.original: weakref.ref[nn.Module] | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recording:
+        return self  # copies of a deferred model get the same values
+
+    def __reduce__(self) -> Any:
+        raise BuildError(
+            "A deferred model cannot be pickled.",
+            "Its values are a record of its constructor's operations, which refers to live memory.",
+            "Call materialize(model) first, or pickle the factory instead.",
+        )
+
+    def name(self, model: nn.Module, log: Log) -> Objects:
+        """Learn which storage each parameter, buffer and attribute of the model lives in.
+
+        Returns:
+            These tensors, by storage.
+        """
+        parameters: dict[str, int] = {}
+        others: dict[str, int] = {}
+        found: Objects = {}
+        with no_function_modes():
+            for name, tensor in named_tensors(model):
+                storage = log.known(tensor)
+                if storage is None:
+                    if not (is_plain_meta(tensor) and log.knows(tensor)):
+                        continue
+                    storage = self.tape.ref(tensor).storage
+                ref = self.refs[name] = self.tape.ref_at(storage, tensor)
+                (parameters if isinstance(tensor, nn.Parameter) else others)[name] = storage
+                if storage not in found:  # nearly always
+                    self.names[storage] = [name]
+                    found[storage] = [(tensor, ref)]
+                else:
+                    self.names[storage].append(name)
+                    if all(tensor is not other for other, _ in found[storage]):
+                        found[storage].append((tensor, ref))
+        self.initialised.update(parameters.values())
+        self.draws.recorded(parameters, others)
+        return found
+
+    def attach(self, model: nn.Module) -> None:
+        """Leave the recording with a deferred model, whose copies take it along."""
+        model.__dict__[DEFERRED] = self
+        self.original = weakref.ref(model)
+
+    def storage_of(self, tensor: torch.Tensor) -> int | None:
+        """Return the storage that a tensor looks at, or None if it is not a recorded one."""
+        if not tensor.is_meta:  # the attribute that even a lazy parameter answers
+            return None
+        with no_function_modes():
+            return self.tape.find(tensor) if is_plain_meta(tensor) else None
+
+    def device_of(self, tensor: torch.Tensor) -> torch.device:
+        """Return where the constructor asked for a tensor, recorded or not."""
+        storage = self.storage_of(tensor)
+        return tensor.device if storage is None else self.tape.device(storage)
+
+    def contents(self, storage: int) -> torch.UntypedStorage:
+        """Return what a storage holds at the end, in memory of its own.
+
+        Raises:
+            BuildError: It cannot be replayed, or part of a parameter was never initialised.
+        """
+        numbers = self.tape.slice([storage])
+        memory = self._replay(numbers, storage)
+        if storage in self.initialised:
+            empty = next((op for n in numbers if (op := self.tape.ops[n]).traits.empty), None)
+            if empty is not None and memory.nbytes():
+                self._check_initialised(numbers, storage, memory, empty)
+        return memory
+
+    def value(self, ref: Ref) -> torch.Tensor:
+        """Return the value of a recorded tensor at the end, in memory of its own."""
+        with torch.no_grad(), no_function_modes():
+            return self.value_here(ref)
+
+    def value_here(self, ref: Ref) -> torch.Tensor:
+        """Return what `value` does; to be called without grad mode and function modes."""
+        try:
+            value = filled(self.tape, ref, self.draws)
+        except ReplayError as error:
+            raise self._failed(ref.storage, error) from error.__cause__
+        return self.view(ref, self.contents(ref.storage)) if value is None else value
+
+    def view(self, ref: Ref, memory: torch.UntypedStorage) -> torch.Tensor:
+        """Return the tensor that ``ref`` describes on the contents of its storage."""
+        with torch.no_grad(), no_function_modes():
+            return view(self.tape, ref, {ref.storage: memory})
+
+    def label(self, storage: int) -> str:
+        """Return the name of what lives in a storage, for error messages."""
+        return self.names.get(storage, ["a tensor that is neither parameter nor buffer"])[0]
+
+    def _replay(self, numbers: list[int], storage: int, blank: int = 0) -> torch.UntypedStorage:
+        try:
+            environment: Environment = replay(
+                self.tape, numbers, [storage], self.draws, blank=blank
+            )
+        except ReplayError as error:
+            raise self._failed(storage, error) from error.__cause__
+        return environment[storage]
+
+    def _failed(self, storage: int, error: ReplayError) -> BuildError:
+        op, cause = error.op, error.__cause__
+        reason = str(cause).partition("\n")[0]
+        return BuildError(
+            f"Replaying {op.name} for {self.label(storage)!r} failed; it was called at {op.line}.",
+            f"{type(cause).__name__}: {reason}",
+            "Construct the model without build() to see whether the constructor itself fails; "
+            "if it does not, do this after build(), or give the parameter a value by a creator.",
+        )
+
+    def _check_initialised(
+        self, numbers: list[int], storage: int, memory: torch.UntypedStorage, empty: Op
+    ) -> None:
+        """Replay again on memory that holds other bytes: whatever differs was never initialised."""
+        other = self._replay(numbers, storage, blank=0xFF)
+        if memory.device.type == "meta" or torch.equal(bytes_of(memory), bytes_of(other)):
+            return
+        raise BuildError(
+            f"Parameter {self.label(storage)!r} is not initialised; {empty.name} was called at "
+            f"{empty.line}.",
+            "Its constructor leaves it, or part of it, as the memory was found: garbage.",
+            "Initialise it in the constructor, or set initial_value in a creator.",
+        )
+
+
+def named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Return every parameter, buffer and plain tensor attribute of a model by each full name."""
+    parameters: list[tuple[str, torch.Tensor]] = []
+    buffers: list[tuple[str, torch.Tensor]] = []
+    attributes: list[tuple[str, torch.Tensor]] = []
+    for path, module in model.named_modules(remove_duplicate=False):
+        prefix = f"{path}." if path else ""
+        for held, found in (
+            (module._parameters, parameters),
+            (module._buffers, buffers),
+            (vars(module), attributes),
+        ):
+            for name, value in held.items():
+                if type(value) not in _NO_TENSORS and isinstance(value, torch.Tensor):
+                    found.append((prefix + name, value))
+    return [*parameters, *buffers, *attributes]
+
+
+_NO_TENSORS = frozenset({type(None), bool, int, float, str, tuple, list, set, dict, OrderedDict})
+"""What modules hold most; torch's classes take longer to say what is an instance of them."""
+
+
+def share(recording: Recording, tensors: list[Object], memory: torch.UntypedStorage) -> None:
+    """Let tensor objects of one storage look at ``memory``, each as it looked at the storage.
+
+    To be called without grad mode.
+    """
+    for tensor, ref in tensors:
+        with torch.inference_mode() if tensor.is_inference() else nullcontext():
+            replace(tensor, recording.view(ref, memory))
+
+
+def record(
+    factory: Callable[..., Model],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    device: torch.device | None,
+    seed: int | None,
+    find: bool,
+) -> tuple[Model, Recording, Objects]:
+    """Run ``factory`` under the recorder.
+
+    Returns:
+        The model on meta, the recording, and, where ``find``, every recorded tensor object by its
+        storage.
+    """
+    if not callable(factory):
+        raise VariableTypeError(
+            f"The factory of the model is {shown(factory)}.",
+            "It is called to construct the model, while that is recorded.",
+            "Pass a module's class, or a function that returns a module, and its arguments.",
+        )
+    tape = Tape()
+    draws: Draws = ProgramOrder(tape) if seed is None else Streams(tape, seed)
+    log = Log(tape, draws)
+    recorder = Recorder(log)
+    recording = Recording(tape, draws)
+    try:
+        with Births() as births, _outside_scopes():
+            with ExitStack() as modes:
+                modes.enter_context(Disguise(recorder))
+                modes.enter_context(recorder)
+                if device is not None:
+                    modes.enter_context(device)
+                model = factory(*args, **kwargs)
+            if not isinstance(model, nn.Module):  # whatever its annotation says
+                raise _not_a_module(factory, model)
+            known = recording.name(model, log)
+            objects = all_objects(tape, known, births.objects) if find else {}
+    except BaseException:
+        draws.recorded({}, {})
+        raise
+    return model, recording, objects
+
+
+@contextmanager
+def _outside_scopes() -> Iterator[None]:
+    """Close the scopes to the constructor: creators run once, at the end."""
+    token = open_scopes.current.set(None)
+    try:
+        yield
+    finally:
+        open_scopes.current.reset(token)
+
+
+def _not_a_module(factory: Callable[..., Any], made: object) -> VariableTypeError:
+    return VariableTypeError(
+        f"{called(factory)!r} returned {shown(made)}.",
+        "A factory returns one torch.nn.Module, whose parameters are then made.",
+        "Return the model; put several models into one nn.ModuleDict.",
+    )
+
+
+def inside_another_recorder() -> bool:
+    """Return whether a recorder or a fake mode is at work, whose place this one must not take."""
+    return any(isinstance(mode, Recorder) or is_fake_mode(mode) for mode in dispatch_modes())

@@ -1,0 +1,199 @@
+"""Replay: run a slice of the tape on real memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from torchcreator._recorder.pytree import tensors_in
+from torchcreator._recorder.tape import Op, Ref, Tape
+from torchcreator._torch.dispatch import no_function_modes
+from torchcreator._torch.tensors import lazy_view, storage_key
+
+if TYPE_CHECKING:
+    from torchcreator._recorder.rng import Draws
+
+Environment = dict[int, torch.UntypedStorage]
+"""The contents of storages, by number."""
+
+
+class ReplayError(Exception):
+    """An operation failed on replay; ``__cause__`` says why."""
+
+    def __init__(self, op: Op) -> None:
+        super().__init__(op)
+        self.op = op
+
+
+def contents(
+    tape: Tape, storages: Sequence[int], draws: Draws, *, before: int | None = None
+) -> Environment:
+    """Replay the storages' slice and return what they hold.
+
+    Args:
+        tape: The tape.
+        storages: The storages wanted.
+        draws: Where random numbers come from.
+        before: Their contents just before this operation; None for the last ones.
+    """
+    return replay(tape, tape.slice(storages, before), storages, draws)
+
+
+def replay(
+    tape: Tape, numbers: Sequence[int], storages: Sequence[int], draws: Draws, *, blank: int = 0
+) -> Environment:
+    """Run the operations of a slice and return what ``storages`` hold.
+
+    Args:
+        tape: The tape.
+        numbers: What `Tape.slice` returned.
+        storages: The storages wanted; the others are let go as soon as they were used.
+        draws: Where random numbers come from.
+        blank: The byte that memory which nobody initialised is filled with.
+    """
+    environment: Environment = {}
+    with torch.no_grad(), no_function_modes():
+        last_use = {s: n for n in numbers for s in tape.ops[n].reads + tape.ops[n].writes}
+        for number in numbers:
+            op = tape.ops[number]
+            if op.traits.empty:
+                _leave_blank(tape, op, environment, blank)
+            else:
+                _execute(tape, number, environment, draws)
+            for storage in op.reads + op.writes:
+                if last_use[storage] == number and storage not in storages:
+                    environment.pop(storage, None)
+    return environment
+
+
+def filled(tape: Tape, ref: Ref, draws: Draws) -> torch.Tensor | None:
+    """Return the value of a tensor that one operation filled, or None where there is more to it.
+
+    Nearly every parameter is such a one; this is `replay` for it, without the bookkeeping. To be
+    called without grad mode and function modes.
+    """
+    number = tape.filled_by(ref.storage)
+    if number is None:
+        return None
+    op = tape.ops[number]
+    usual = op.traits.fills and op.args[0] is ref and tape.is_made(ref) and tape.covers(ref)
+    if not usual or op.default_dtype is not torch.get_default_dtype():
+        return None
+    value = torch.empty_strided(
+        ref.size, ref.stride, dtype=ref.dtype, device=tape.device(ref.storage)
+    )
+    try:
+        if op.traits.draws:
+            draws.run(number, [value, *op.args[1:]], op.kwargs)
+        else:
+            op.func(value, *op.args[1:], **op.kwargs)
+    except ReplayError:  # of another draw, which this one has to come after
+        raise
+    except Exception as error:
+        raise ReplayError(op) from error
+    return value
+
+
+def view(tape: Tape, ref: Ref, environment: Environment) -> torch.Tensor:
+    """Return the tensor that ``ref`` describes, on what the storages hold.
+
+    A storage that holds nothing yet is given memory.
+    """
+    storage = environment.get(ref.storage)
+    if storage is None:
+        storage = environment[ref.storage] = _allocate(tape, ref.storage)
+    tensor = torch.empty(0, dtype=ref.dtype, device=storage.device)
+    tensor.set_(storage, ref.offset, ref.size, ref.stride)
+    if ref.conj or ref.neg:
+        return lazy_view(tensor, conj=ref.conj, neg=ref.neg)
+    return tensor
+
+
+def on_meta(tape: Tape, ref: Ref) -> torch.Tensor:
+    """Return a meta tensor that looks at a storage of the tape as ``ref`` describes."""
+    return view(tape, ref, {ref.storage: tape.memory(ref.storage)})
+
+
+def arguments(
+    tape: Tape, number: int, environment: Environment
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return an operation's arguments with real tensors in place of the snapshots."""
+    op = tape.ops[number]
+    args = [_real(tape, value, environment) for value in op.args]
+    return args, {word: _real(tape, value, environment) for word, value in op.kwargs.items()}
+
+
+def bytes_of(memory: torch.UntypedStorage) -> torch.Tensor:
+    """Return the bytes of a storage as a tensor."""
+    return torch.empty(0, dtype=torch.uint8, device=memory.device).set_(memory)
+
+
+class default_dtype:
+    """Run with the default dtype of an operation's time (``int / int`` depends on it)."""
+
+    __slots__ = ("_before", "_wanted")
+
+    def __init__(self, wanted: torch.dtype) -> None:
+        self._wanted = wanted
+        self._before = torch.get_default_dtype()
+
+    def __enter__(self) -> None:
+        if self._wanted is not self._before:
+            torch.set_default_dtype(self._wanted)
+
+    def __exit__(self, *_: object) -> None:
+        if self._wanted is not self._before:
+            torch.set_default_dtype(self._before)
+
+
+def _real(tape: Tape, value: Any, environment: Environment) -> Any:
+    if isinstance(value, Ref):
+        return view(tape, value, environment)
+    if type(value) in (list, tuple):  # a Ref is a tuple of another type
+        return type(value)(_real(tape, item, environment) for item in value)
+    return value
+
+
+def _allocate(tape: Tape, storage: int) -> torch.UntypedStorage:
+    return torch.UntypedStorage(tape.nbytes(storage), device=tape.device(storage))
+
+
+def _leave_blank(tape: Tape, op: Op, environment: Environment, blank: int) -> None:
+    for storage in op.whole:
+        environment[storage] = memory = _allocate(tape, storage)
+        bytes_of(memory).fill_(blank)
+
+
+def _execute(tape: Tape, number: int, environment: Environment, draws: Draws) -> None:
+    op = tape.ops[number]
+    try:
+        args, kwargs = arguments(tape, number, environment)
+        with default_dtype(op.default_dtype):
+            result = (
+                draws.run(number, args, kwargs) if op.traits.draws else op.func(*args, **kwargs)
+            )
+        if op.outputs:
+            _enter(tape, op, result, environment, [*tensors_in(args, kwargs)])
+    except ReplayError:
+        raise
+    except Exception as error:
+        raise ReplayError(op) from error
+
+
+def _enter(
+    tape: Tape, op: Op, result: Any, environment: Environment, used: list[torch.Tensor]
+) -> None:
+    """Put an operation's results into the environment, but for those that view an argument."""
+    keys = {storage_key(tensor) for tensor in used}
+    results = result if isinstance(result, (tuple, list)) else (result,)
+    for output, real in zip(op.outputs, results, strict=False):
+        if output is None:
+            continue
+        laid_out_alike = (real.stride(), real.storage_offset()) == (output.stride, output.offset)
+        whole = real.untyped_storage().nbytes() == tape.nbytes(output.storage)
+        if laid_out_alike and whole and storage_key(real) not in keys:
+            environment[output.storage] = real.untyped_storage()
+        else:  # meta kernels and real ones may lay out their results differently (qr, svd)
+            view(tape, output, environment).copy_(real)

@@ -1,0 +1,1 @@
+"""What a variable is, what it was declared to be, and where that is kept; knows no scopes."""

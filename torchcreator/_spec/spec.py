@@ -1,0 +1,166 @@
+"""What a variable was declared to be."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from torchcreator._errors import DistributedError
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
+from torchcreator.constraints import picklable
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+    from torchcreator.constraints._base import Constraint
+
+
+@dataclass(frozen=True)
+class LostGroup:
+    """Stands for a process group that was dropped when its variable was pickled."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class VariableSpec:
+    """What a variable was declared to be.
+
+    Attributes:
+        name: The name it was given, uniquified unless a module owns it.
+        shape: Its shape, or None while that is unknown.
+        dtype: Its dtype.
+        trainable: Whether it was made with ``requires_grad``.
+        constraint: The projection applied after each optimizer step, or None.
+        synchronization: When the values of several ranks are brought together.
+        aggregation: How one value is made of the values of several ranks.
+        caching_device: The device on which `read_value` keeps a copy, or None.
+        process_group: The ranks concerned; None means the default group.
+        tags: What the caller told the creators.
+        validate_shape: False where the shape was allowed to be unknown.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> p = tc.variable([1.0, 2.0], name="gain", aggregation="sum")
+        >>> tc.spec_of(p).aggregation
+        <VariableAggregation.SUM: 1>
+    """
+
+    name: str
+    shape: torch.Size | None
+    dtype: torch.dtype
+    trainable: bool
+    constraint: Constraint | None
+    synchronization: VariableSynchronization
+    aggregation: VariableAggregation
+    caching_device: torch.device | None
+    process_group: ProcessGroup | LostGroup | None
+    tags: Mapping[str, Any]
+    validate_shape: bool
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> VariableSpec:
+        # Frozen, and a process group cannot be copied: copies share it.
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore_spec, _portable(tuple(getattr(self, f.name) for f in fields(self)))
+
+    def group(self) -> ProcessGroup | None:
+        """Return the process group; None means the default one.
+
+        Raises:
+            DistributedError: The group was dropped when the variable was pickled.
+        """
+        if isinstance(self.process_group, LostGroup):
+            raise DistributedError(
+                f"The process group {self.process_group.name!r} of variable {self.name!r} is gone.",
+                "A process group cannot be pickled, and the default group would be another one.",
+                "Build the model again with process_group=..., then load its state_dict.",
+            )
+        return self.process_group
+
+
+class Declaration(tuple[Any, ...]):
+    """The fields of a spec, until somebody asks for the spec itself.
+
+    The dataclass costs more to make than a parameter; a tuple costs next to nothing. Whoever
+    declares a constraint calls `announce_constraint`.
+    """
+
+    __slots__ = ()
+
+    @property
+    def spec(self) -> VariableSpec:
+        """The spec that these fields make."""
+        return VariableSpec(*self)
+
+    def inherited(self) -> Declaration:
+        """Return the declaration of a part that this variable was split into.
+
+        Policies and tags hold for the parts of a normalised weight; its constraint does not.
+        """
+        name, shape, dtype, trainable, _, *policies = self
+        return Declaration((name, shape, dtype, trainable, None, *policies))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Declaration:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore_declaration, _portable(tuple(self))
+
+
+_constraint_count = 0
+_constraint_listeners: list[Callable[[], None]] = []
+
+
+def announce_constraint() -> None:
+    """Tell whoever waits for it that a constrained variable is declared."""
+    global _constraint_count
+    _constraint_count += 1
+    while _constraint_listeners:
+        _constraint_listeners.pop()()
+
+
+def constraint_epoch() -> int:
+    """Return a number that rises whenever a constrained variable is declared or loaded."""
+    return _constraint_count
+
+
+def on_first_constraint(listener: Callable[[], None]) -> None:
+    """Call ``listener`` once, when the first constrained variable exists (now, if one does)."""
+    _constraint_listeners.append(listener)
+    if _constraint_count:
+        announce_constraint()
+
+
+def _portable(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the fields with the process group, which cannot be pickled, as its name."""
+    picklable(values[4], values[0])
+    group = values[8]
+    if group is None or isinstance(group, LostGroup):
+        return values
+    return (*values[:8], LostGroup(str(getattr(group, "group_name", "?"))), *values[9:])
+
+
+def _restore_declaration(*values: Any) -> Declaration:
+    if values[4] is not None:
+        # A process that only loads a model has imported nothing else of us, and its optimizer
+        # must find the constraint all the same.
+        importlib.import_module("torchcreator._api")
+        announce_constraint()
+    return Declaration(values)
+
+
+def _restore_spec(*values: Any) -> VariableSpec:
+    return _restore_declaration(*values).spec
+
+
+# torch.load reads with weights_only by default; a parameter outside any module is saved with its
+# declaration.
+torch.serialization.add_safe_globals(
+    [_restore_declaration, _restore_spec, LostGroup, VariableAggregation, VariableSynchronization]
+)

@@ -1,0 +1,234 @@
+"""Where a variable's declaration is kept, and how it is found again.
+
+A parameter in a module has its declaration in a table in the module's ``__dict__``, by local
+name, because attributes of a parameter are lost in deepcopy, ``to_empty``, assign-loading and
+FSDP2. A parameter outside any module carries it itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchcreator._errors import VariableTypeError, shown
+from torchcreator._spec.spec import Declaration, VariableSpec
+from torchcreator._torch.dtensor import is_sharded
+from torchcreator._torch.hosts import all_sharded_parameters
+
+OWN = "_torchcreator_spec"
+"""The attribute of a parameter that carries its own declaration."""
+TABLE = "_torchcreator_specs"
+"""The key of a module's ``__dict__`` that holds its table."""
+
+
+class SpecTable:
+    """The declarations of one module's parameters, by local name.
+
+    It refers to the module's own ``_parameters`` and ``_modules``, not to the module: those
+    dictionaries are copied, shared and pickled exactly as the module is, so the table follows
+    every way of copying a module without asking who its owner is.
+    """
+
+    __slots__ = ("__weakref__", "declared", "modules", "parameters")
+
+    def __init__(
+        self,
+        parameters: dict[str, nn.Parameter | None],
+        modules: dict[str, nn.Module | None],
+        declared: dict[str, Declaration],
+    ) -> None:
+        self.parameters = parameters
+        self.modules = modules
+        self.declared = declared
+        _live.add(weakref.ref(self, _live.discard))
+
+    def held(self) -> Iterator[tuple[str, torch.Tensor, Declaration]]:
+        """Yield the name, the parameter and the declaration of each one that exists."""
+        for name, declaration in list(self.declared.items()):
+            parameter = self.parameters.get(name)
+            if parameter is not None:
+                yield name, parameter, declaration
+            else:
+                yield from ((name, *part) for part in self._parts(name, declaration))
+
+    def _parts(self, name: str, declaration: Declaration) -> Iterator[tuple[Any, Declaration]]:
+        """Yield what `parametrize`, `weight_norm` and `spectral_norm` turned ``name`` into."""
+        parametrizations: Any = self.modules.get("parametrizations")
+        if parametrizations is not None and name in parametrizations:
+            for local, part in parametrizations[name]._parameters.items():
+                whole = local == "original"
+                yield part, declaration if whole else declaration.inherited()
+        elif (original := self.parameters.get(f"{name}_orig")) is not None:
+            yield original, declaration
+        else:
+            for suffix in ("_g", "_v"):
+                if (part := self.parameters.get(name + suffix)) is not None:
+                    yield part, declaration.inherited()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SpecTable:
+        copied = SpecTable(
+            copy.deepcopy(self.parameters, memo),
+            copy.deepcopy(self.modules, memo),
+            dict(self.declared),
+        )
+        for listener in copy_listeners:
+            listener(self, copied)
+        return copied
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SpecTable, (self.parameters, self.modules, self.declared)
+
+
+_live: set[weakref.ref[SpecTable]] = set()
+copy_listeners: list[Callable[[SpecTable, SpecTable], None]] = []
+"""Called with the old and the new table when a module is deep-copied."""
+
+
+_index: dict[int, tuple[weakref.ref[SpecTable], str]] = {}
+"""Where each declared parameter was at the last look, by its id; verified at each use."""
+
+
+def attach(parameter: torch.Tensor, declaration: Declaration) -> None:
+    """Let a parameter outside any module carry its declaration."""
+    attributes = parameter.__dict__
+    attributes[OWN] = declaration
+    # Parameter.__deepcopy__ drops attributes; without it copy goes through __reduce_ex__, which
+    # keeps attributes and ties.
+    attributes["__deepcopy__"] = None
+
+
+def table_of(module: nn.Module) -> SpecTable | None:
+    """Return a module's table, made if it has none.
+
+    A scripted module has none: its parameters live in C++, where no table can see them.
+    """
+    attributes = module.__dict__
+    table: SpecTable | None = attributes.get(TABLE)
+    if table is None and not isinstance(module, torch.jit.ScriptModule):
+        table = attributes[TABLE] = SpecTable(module._parameters, module._modules, {})
+    return table
+
+
+def declare(module: nn.Module, name: str, declaration: Declaration) -> None:
+    """Put a declaration into a module's table under a local name."""
+    table: SpecTable | None = module.__dict__.get(TABLE) or table_of(module)
+    if table is not None:
+        table.declared[name] = declaration
+
+
+def is_declared(module: nn.Module, name: str) -> bool:
+    """Return whether a module's table has a declaration under a local name."""
+    table: SpecTable | None = module.__dict__.get(TABLE)
+    return table is not None and name in table.declared
+
+
+def declaration_of(parameter: torch.Tensor) -> Declaration | None:
+    """Return what a parameter was declared as, or None."""
+    own: Declaration | None = parameter.__dict__.get(OWN)
+    if own is not None:
+        return own
+    reference, name = _index.get(id(parameter), (None, ""))
+    table = None if reference is None else reference()
+    if table is not None and table.parameters.get(name) is parameter:
+        return table.declared.get(name)
+    return declarations_of([parameter])[0]
+
+
+def declarations_of(parameters: Sequence[torch.Tensor]) -> list[Declaration | None]:
+    """Return what each parameter was declared as, in one pass over the live tables."""
+    global _index
+    found: dict[int, Declaration] = {}
+    index: dict[int, tuple[weakref.ref[SpecTable], str]] = {}
+    # tuple(set) is one step for other threads; iterating the set itself is not.
+    for reference in tuple(_live):
+        table = reference()
+        for name, held, declaration in () if table is None else table.held():
+            found[id(held)] = declaration
+            index[id(held)] = (reference, name)
+    _index = index
+    if any(is_sharded(p) and id(p) not in found and OWN not in p.__dict__ for p in parameters):
+        # FSDP2 takes its shards out of the module while that is gathered, which its root stays
+        # after an evaluation forward.
+        for p in all_sharded_parameters():
+            if id(p.whole) in found:
+                found[id(p.sharded)] = found[id(p.whole)]
+    return [p.__dict__.get(OWN, found.get(id(p))) for p in parameters]
+
+
+def spec_of(parameter: torch.Tensor) -> VariableSpec | None:
+    """Return what a parameter was declared to be, or None where no creator made it.
+
+    It finds the spec from the parameter object alone, also after ``copy.deepcopy``, pickling,
+    ``.to()``, ``to_empty``, ``load_state_dict(assign=True)``, DDP, FSDP2 and ``torch.compile``.
+    Many parameters at once are looked up faster by `named_specs`.
+
+    Args:
+        parameter: A parameter, of a module or on its own.
+
+    Raises:
+        VariableTypeError: It is no tensor.
+
+    Example:
+        >>> import copy
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> class Scale(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.gain = tc.variable([1.0], name="gain", constraint="non_neg")
+        >>> tc.spec_of(copy.deepcopy(Scale()).gain).constraint
+        NonNeg()
+    """
+    if not isinstance(parameter, torch.Tensor):
+        raise VariableTypeError(
+            f"spec_of() got {shown(parameter)}, a {type(parameter).__name__}.",
+            "A spec is kept for a parameter and found through it.",
+            "Pass the parameter that variable() returned, or one of a module.",
+        )
+    declaration = declaration_of(parameter)
+    return None if declaration is None else declaration.spec
+
+
+def checked_model(model: object, caller: str) -> nn.Module:
+    """Return ``model`` if it is a module, for what is called with a whole one."""
+    if isinstance(model, nn.Module):
+        return model
+    raise VariableTypeError(
+        f"{caller} got {shown(model)}, a {type(model).__name__}.",
+        "It goes through the parameters of a whole model.",
+        "Pass a torch.nn.Module.",
+    )
+
+
+def specs_of(parameters: Sequence[torch.Tensor]) -> list[VariableSpec | None]:
+    """Return the spec of each parameter, or None, in one pass."""
+    return [None if d is None else d.spec for d in declarations_of(parameters)]
+
+
+def named_specs(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, VariableSpec]]:
+    """Yield ``(full name, parameter, spec)`` of every parameter that has a spec.
+
+    The order is that of ``model.named_parameters()``; a tied parameter comes once.
+
+    Args:
+        model: Any module.
+
+    Example:
+        >>> import torchcreator as tc
+        >>> from torch import nn
+        >>> def frozen(next_creator, **kwargs):
+        ...     return next_creator(**{**kwargs, "trainable": False})
+        >>> with tc.creator_scope(frozen):
+        ...     model = nn.Sequential(nn.Linear(2, 3))
+        >>> [(name, spec.trainable) for name, _, spec in tc.named_specs(model)]
+        [('0.weight', False), ('0.bias', False)]
+    """
+    named = list(checked_model(model, "named_specs()").named_parameters())
+    for (name, parameter), spec in zip(named, specs_of([p for _, p in named]), strict=True):
+        if spec is not None:
+            yield name, parameter, spec

@@ -1,0 +1,66 @@
+"""Keep a dispatch mode of our own in torch's mode stack, beside those that the user opens.
+
+The stack is last in, first out, and a user's exit takes off whatever is on top. So a mode that is
+entered from inside a hook goes below the modes that were opened after the scope it serves.
+"""
+
+from __future__ import annotations
+
+from torchcreator._torch.dispatch import (
+    DispatchMode,
+    TorchDispatchMode,
+    dispatch_stack_depth,
+    pop_dispatch_mode,
+    push_dispatch_mode,
+)
+
+
+class OwnMode(DispatchMode):
+    """A mode that `insert` and `remove` move; it does not count for `depth`."""
+
+    removed = False
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Let a model be compiled while the mode is active; torch would skip it for ever."""
+        return True
+
+
+def depth() -> int:
+    """Return how many modes of other people are active in this thread."""
+    if dispatch_stack_depth() == 0:  # nearly always
+        return 0
+    stack = _take_all()
+    _put_back(stack)
+    return sum(not isinstance(mode, OwnMode) for mode in stack)
+
+
+def insert(mode: OwnMode, depth: int) -> None:
+    """Activate ``mode`` in this thread above the ``depth`` outermost modes of other people."""
+    stack = _take_all()
+    index = passed = 0
+    while index < len(stack) and (passed < depth or isinstance(stack[index], OwnMode)):
+        passed += not isinstance(stack[index], OwnMode)
+        index += 1
+    _put_back([*stack[:index], mode, *stack[index:]])
+
+
+def remove(mode: OwnMode) -> None:
+    """Take ``mode`` out of this thread's stack, and leave the others as they are.
+
+    A thread can only change its own stack: out of another one's the mode goes when a scope is
+    next opened there.
+    """
+    mode.removed = True
+    _put_back(_take_all())
+
+
+def _take_all() -> list[TorchDispatchMode]:
+    """Empty this thread's stack, and return the modes that belong in it, outermost first."""
+    taken = [pop_dispatch_mode() for _ in range(dispatch_stack_depth())]
+    return [mode for mode in reversed(taken) if not (isinstance(mode, OwnMode) and mode.removed)]
+
+
+def _put_back(modes: list[TorchDispatchMode]) -> None:
+    for mode in modes:
+        push_dispatch_mode(mode)
