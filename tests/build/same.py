@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 import torchcreator as tc
-from torchcreator._build import build
+from torchcreator._build.build import build
 from torchcreator._spec.types import NextCreator
 
 

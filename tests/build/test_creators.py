@@ -10,7 +10,7 @@ from torch import nn
 
 import torchcreator as tc
 from tests.build.same import tensors_of
-from torchcreator._build import build
+from torchcreator._build.build import build
 from torchcreator._errors import CreatorResultError
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.build.same import assert_same_model
-from torchcreator._build import build
+from torchcreator._build.build import build
 from torchcreator._recorder.recording import record
 
 TENSORS = 4

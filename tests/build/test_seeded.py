@@ -12,7 +12,7 @@ from torch import nn
 import torchcreator as tc
 from tests.build.constructors import CONSTRUCTORS
 from tests.build.same import assert_same_model, tensors_of
-from torchcreator._build import build
+from torchcreator._build.build import build
 from torchcreator._errors import VariableTypeError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

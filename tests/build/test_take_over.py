@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from torchcreator._build import build
+from torchcreator._build.build import build
 
 Pair = namedtuple("Pair", ["first", "second"])
 

@@ -11,7 +11,10 @@ from torch import nn
 from torchcreator._errors import VariableTypeError, shown
 from torchcreator._build.fill import fill
 from torchcreator._chain.checks import checked_device
-from torchcreator._recorder.recording import inside_another_recorder, record
+from torchcreator._chain import open_scopes
+from torchcreator._modules.pinned import keeps
+from torchcreator._recorder.live_tensors import Objects
+from torchcreator._recorder.recording import Recording, inside_another_recorder, record
 from torchcreator._spec.types import Device
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -74,7 +77,7 @@ def build(
     if inside_another_recorder():
         return factory(*args, **kwargs)
     place, seed = checked_place(device, "build()"), checked_seed(seed, "build()")
-    model, recording, objects = record(factory, args, kwargs, device=place, seed=seed, find=True)
+    model, recording, objects = recorded(factory, args, kwargs, device=place, seed=seed, find=True)
     fill(model, recording, objects)
     recording.draws.finish()
     return model
@@ -123,9 +126,25 @@ def defer(
     if inside_another_recorder():
         return factory(*args, **kwargs)
     place, seed = checked_place(device, "defer()"), checked_seed(seed, "defer()")
-    model, recording, _ = record(factory, args, kwargs, device=place, seed=seed, find=False)
+    model, recording, _ = recorded(factory, args, kwargs, device=place, seed=seed, find=False)
     recording.attach(model)
     return model
+
+
+def recorded(
+    factory: Callable[..., Model],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    device: torch.device | None,
+    seed: int | None,
+    find: bool,
+) -> tuple[Model, Recording, Objects]:
+    """Run a factory under the recorder, outside the open scopes: creators run once, at the end."""
+    around = open_scopes.closed()
+    return record(
+        factory, args, kwargs, device=device, seed=seed, find=find, around=around, keeps=keeps
+    )
 
 
 def checked_place(device: Any, caller: str) -> torch.device | None:

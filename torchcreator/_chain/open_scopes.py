@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import length_hint
 from threading import Lock, get_ident
@@ -137,6 +138,16 @@ class Link:
 
 current: ContextVar[Link | None] = ContextVar("torchcreator_scope", default=None)
 process_names = Names()
+
+
+@contextmanager
+def closed() -> Iterator[None]:
+    """Close the scopes of this context in the block: a recorded constructor runs outside them."""
+    token = current.set(None)
+    try:
+        yield
+    finally:
+        current.reset(token)
 
 
 def unique_name(name: str) -> str:

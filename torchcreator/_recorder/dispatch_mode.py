@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,12 @@ from torchcreator._torch.tensors import storage_key, with_index
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
+Keeps = Callable[[torch.Tensor], bool]
+
+
+def keep_nothing(tensor: torch.Tensor) -> bool:
+    """Return False: every write lands."""
+    return False
 
 
 class Recorder(DispatchMode):
@@ -33,12 +39,14 @@ class Recorder(DispatchMode):
     Attributes:
         log: What is known about recorded tensors.
         honest: Whether the constructor itself is asking for the meta device; set by the disguise.
+        keeps: Returns whether a write to a tensor would be dropped if it were asked for now.
     """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, keeps: Keeps) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.log = log
         self.honest = False
+        self.keeps = keeps
 
     def __torch_dispatch__(
         self,

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from torchcreator._modules import pinned
 from torchcreator._recorder.dispatch_mode import Recorder
 from torchcreator._recorder.fast_paths import SHORTCUTS, passable
 from torchcreator._recorder.pytree import mapped
@@ -27,7 +26,11 @@ _META = torch.device("meta")
 
 
 class Disguise(TorchFunctionMode):
-    """Answers for recorded tensors where torch would say "meta"."""
+    """Answers for recorded tensors where torch would say "meta".
+
+    Args:
+        recorder: Logs what is called.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
@@ -122,7 +125,7 @@ def _is_meta_asked(recorder: Recorder, func: Function, args: Any, kwargs: Any) -
     words = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     tensor, *options = words
     function = getattr(nn.init, code.co_name)
-    if pinned.keeps(values[tensor]):
+    if recorder.keeps(values[tensor]):
         return False  # it draws as often as without a recorder, and writes nothing
     recorder.log.call(function, values[tensor], {word: values[word] for word in options})
     return True

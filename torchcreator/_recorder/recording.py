@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from torchcreator._chain import open_scopes
 from torchcreator._errors import BuildError, VariableTypeError, called, shown
-from torchcreator._recorder.dispatch_mode import Recorder
+from torchcreator._recorder.dispatch_mode import Keeps, Recorder, keep_nothing
 from torchcreator._recorder.function_mode import Disguise
 from torchcreator._recorder.live_tensors import Births, Object, Objects, all_objects, replace
-from torchcreator._recorder.replay import Environment, ReplayError, bytes_of, filled, replay, view
-from torchcreator._recorder.rng import Draws
+from torchcreator._recorder.replay import (
+    Draws,
+    Environment,
+    ReplayError,
+    bytes_of,
+    filled,
+    replay,
+    view,
+)
 from torchcreator._recorder.rng_program_order import ProgramOrder
 from torchcreator._recorder.rng_streams import Streams
 from torchcreator._recorder.tape import Op, Ref, Tape
@@ -216,8 +222,20 @@ def record(
     device: torch.device | None,
     seed: int | None,
     find: bool,
+    around: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - it has no state
+    keeps: Keeps = keep_nothing,
 ) -> tuple[Model, Recording, Objects]:
     """Run ``factory`` under the recorder.
+
+    Args:
+        factory: What constructs the model.
+        args: Its arguments.
+        kwargs: Its keyword arguments.
+        device: The default device while it runs; None leaves the choice to the constructor.
+        seed: The seed of the streams; None draws as the plain constructor does.
+        find: Whether to look for tensor objects that the model does not hold.
+        around: What surrounds the factory.
+        keeps: Returns whether a write to a tensor would be dropped if it were asked for now.
 
     Returns:
         The model on meta, the recording, and, where ``find``, every recorded tensor object by its
@@ -232,10 +250,10 @@ def record(
     tape = Tape()
     draws: Draws = ProgramOrder(tape) if seed is None else Streams(tape, seed)
     log = Log(tape, draws)
-    recorder = Recorder(log)
+    recorder = Recorder(log, keeps)
     recording = Recording(tape, draws)
     try:
-        with Births() as births, _outside_scopes():
+        with Births() as births, around:
             with ExitStack() as modes:
                 modes.enter_context(Disguise(recorder))
                 modes.enter_context(recorder)
@@ -250,16 +268,6 @@ def record(
         draws.recorded({}, {})
         raise
     return model, recording, objects
-
-
-@contextmanager
-def _outside_scopes() -> Iterator[None]:
-    """Close the scopes to the constructor: creators run once, at the end."""
-    token = open_scopes.current.set(None)
-    try:
-        yield
-    finally:
-        open_scopes.current.reset(token)
 
 
 def _not_a_module(factory: Callable[..., Any], made: object) -> VariableTypeError:

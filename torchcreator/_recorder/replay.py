@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 
@@ -12,11 +12,55 @@ from torchcreator._recorder.tape import Op, Ref, Tape
 from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._torch.tensors import lazy_view, storage_key
 
-if TYPE_CHECKING:
-    from torchcreator._recorder.rng import Draws
-
 Environment = dict[int, torch.UntypedStorage]
 """The contents of storages, by number."""
+
+
+class Draws(Protocol):
+    """What gives a recorded construction its random numbers.
+
+    `ProgramOrder` gives every draw the generator's state that it had in the plain constructor.
+    `Streams` gives every draw a generator of its own, seeded from names, so that draws may be
+    skipped, reordered and run in several threads.
+
+    Attributes:
+        independent: Whether draws may run in several threads.
+    """
+
+    independent: bool
+
+    def noted(self, number: int, device: torch.device, explicit: torch.Generator | None) -> None:
+        """Learn that operation ``number`` draws on ``device``; called while recording."""
+        ...
+
+    def now(self, device: torch.device, function: Callable[..., Any]) -> Any:
+        """Run a draw on real tensors, which cannot wait, at its place in the program."""
+        ...
+
+    def seen(self, numbers: Iterable[int]) -> None:
+        """Learn that Python is about to see what these operations draw."""
+        ...
+
+    def recorded(self, parameters: Mapping[str, int], others: Mapping[str, int]) -> None:
+        """End the recording: put the default generators back as they were found.
+
+        Args:
+            parameters: The storage that each parameter lives in, by full name.
+            others: The same for buffers and attributes.
+        """
+        ...
+
+    def run(self, number: int, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Run operation ``number`` with the random numbers that are its own."""
+        ...
+
+    def finish(self, *, unless_moved: bool = False) -> None:
+        """Leave the default generators as the plain constructor would have left them.
+
+        Args:
+            unless_moved: Leave a generator that was used since alone.
+        """
+        ...
 
 
 class ReplayError(Exception):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 
 from torchcreator._recorder.replay import ReplayError, default_dtype
-from torchcreator._recorder.rng import Explicit, Function, default_generator, scratch_arguments
+from torchcreator._recorder.rng import Explicit, default_generator, scratch_arguments
 from torchcreator._recorder.tape import Op, Tape
 from torchcreator._torch.dispatch import no_function_modes
 
@@ -69,7 +69,7 @@ class ProgramOrder:
         self._origins[number] = generator, generator.origin()
         generator.drawn(number)
 
-    def now(self, device: torch.device, function: Function) -> Any:
+    def now(self, device: torch.device, function: Callable[..., Any]) -> Any:
         """Make all that was recorded so far draw first, then run ``function``."""
         generator = self._of(device)
         generator.generator.set_state(self._state_at(generator.origin()))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 
-from torchcreator._recorder.rng import Explicit, Function, default_generator, with_generator
+from torchcreator._recorder.rng import Explicit, default_generator, with_generator
 from torchcreator._recorder.tape import Tape
 
 
@@ -55,7 +55,7 @@ class Streams:
         if explicit is not None:
             self._explicit.noted(number, explicit, self)
 
-    def now(self, device: torch.device, function: Function) -> Any:
+    def now(self, device: torch.device, function: Callable[..., Any]) -> Any:
         """Run ``function`` with the default generator in a stream of its own."""
         self._eager += 1
         generator = default_generator(device)

@@ -13,8 +13,8 @@ from torchcreator._call_site import Line, user_place
 from torchcreator._errors import BuildError
 from torchcreator._recorder.op_schema import Traits, traits_of
 from torchcreator._recorder.pytree import META, argument, blank, mapped, tensors_in
-from torchcreator._recorder.replay import Environment, replay, view
-from torchcreator._recorder.rng import Draws, is_default
+from torchcreator._recorder.replay import Draws, Environment, replay, view
+from torchcreator._recorder.rng import is_default
 from torchcreator._recorder.tape import Op, Ref, Tape
 from torchcreator._torch.dispatch import no_dispatch_modes, no_function_modes
 from torchcreator._torch.tensors import is_plain_meta, storage_key

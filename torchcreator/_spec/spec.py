@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+import torchcreator
 from torchcreator._errors import DistributedError
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator.constraints import picklable
@@ -150,7 +150,7 @@ def _restore_declaration(*values: Any) -> Declaration:
     if values[4] is not None:
         # A process that only loads a model has imported nothing else of us, and its optimizer
         # must find the constraint all the same.
-        importlib.import_module("torchcreator._api")
+        assert torchcreator.apply_constraints is not None  # using the face loads what listens
         announce_constraint()
     return Declaration(values)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from torchcreator._build.build import checked_place, checked_seed
+from torchcreator._build.build import checked_place, checked_seed, recorded
 from torchcreator._chain.open_scopes import current
 from torchcreator._chain.scope import relinked
 from torchcreator._errors import VariableTypeError, called, shown
-from torchcreator._recorder.recording import Recording, inside_another_recorder, record
+from torchcreator._recorder.recording import Recording, inside_another_recorder
 from torchcreator._spec.table import declarations_of, specs_of
 from torchcreator._spec.types import Device
 from torchcreator.report._inventory import Inventory
@@ -80,7 +80,7 @@ def inspect(
         if inside_another_recorder():
             model, recording = _plain(model_or_factory, args, kwargs), None
         else:
-            model, recording, _ = record(
+            model, recording, _ = recorded(
                 model_or_factory, args, kwargs, device=place, seed=seed, find=False
             )
         decided = _inside(trace, held_by(model))

@@ -8,12 +8,12 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import torchcreator
 from torchcreator._errors import VariableValueError, did_you_mean
 from torchcreator.report import _files, _notebook, _text
 from torchcreator.report._difference import difference
@@ -112,7 +112,7 @@ class Inventory:
         """
         return {
             "format": _files.FORMAT,
-            "torchcreator": torchcreator.__version__,
+            "torchcreator": metadata.version("torchcreator"),
             "torch": torch.__version__,
             "model": self.model,
             "variables": [row.document() for row in self.rows],
