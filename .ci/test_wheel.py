@@ -14,9 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PARTS = [
-    *("constraints", "creators", "messages", "modules", "plugin", "private", "report", "scopes"),
-    *("specs", "testing", "hardening/test_interpreters.py"),
-    *(f"test_{name}.py" for name in ("assign", "enums", "errors", "names", "values", "variable")),
+    *("access", "chain", "constraints", "creators", "messages", "modules", "pytest_plugin"),
+    *("report", "spec", "testing", "torch", "hardening/test_interpreters.py"),
 ]
 """What a wheel can be wrong about, in about a minute: modules, data, types, the plugin."""
 WHERE = "import torchcreator, torchcreator._api; print(torchcreator.__file__)"

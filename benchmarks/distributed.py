@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 import torchcreator as tc
 from benchmarks._measure import ORDERS, Question, Take
 from benchmarks._run import main
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 from torchcreator.distributed import aggregate_gradients, data_parallel
 
 RANKS = 2

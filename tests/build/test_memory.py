@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 
 import torchcreator as tc
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 from torchcreator._build.build import build, defer
 from torchcreator._build.materialize import materialize
 

@@ -18,7 +18,7 @@ from torch.distributed.tensor.parallel import (
 )
 
 import torchcreator as tc
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 from torchcreator._build.build import build, defer
 from torchcreator._build.materialize import materialize
 from torchcreator._errors import BuildError

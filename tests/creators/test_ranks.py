@@ -10,7 +10,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard
 
 import torchcreator as tc
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 from torchcreator import build
 from torchcreator._errors import DistributedError
 from torchcreator._torch.fakes import is_fake

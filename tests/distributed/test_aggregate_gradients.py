@@ -10,7 +10,7 @@ from torch.distributed.fsdp import fully_shard
 from tests.distributed import schedules
 from tests.distributed.hosts import HOSTS
 from tests.distributed.models import expected, feed, gradients, whole
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 from torchcreator import variable
 from torchcreator.distributed import aggregate_gradients, per_rank_parameters
 

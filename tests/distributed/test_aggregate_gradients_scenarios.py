@@ -6,7 +6,7 @@ import pytest
 
 from tests.distributed.models import expected
 from tests.distributed.scenarios.aggregate_gradients import SCENARIOS
-from tests.ranks import run_scenarios
+from tests.support.ranks import run_scenarios
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 from torch.distributed.fsdp import fully_shard
 
 from tests.distributed.models import Policies, expected, feed, gradients
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 from torchcreator.distributed import aggregate_gradients, data_parallel, per_rank_parameters
 
 

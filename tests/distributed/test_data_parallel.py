@@ -10,7 +10,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from tests.distributed import schedules
 from tests.distributed.models import Policies, expected, feed, gradients
 from tests.distributed.schedules import backward
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 from torchcreator.distributed import data_parallel
 
 OPTIONS = {

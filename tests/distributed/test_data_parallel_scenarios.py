@@ -7,7 +7,7 @@ import torch
 
 from tests.distributed.models import expected
 from tests.distributed.scenarios.data_parallel import SCENARIOS
-from tests.ranks import run_scenarios
+from tests.support.ranks import run_scenarios
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from torch import nn
 
 import torchcreator as tc
 from tests.distributed.models import Policies, feed
-from tests.ranks import rank_outcomes
+from tests.support.ranks import rank_outcomes
 from torchcreator.distributed import (
     aggregate_gradients,
     data_parallel,

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import torchcreator as tc
 from tests.distributed.models import feed
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 from torchcreator.distributed import aggregate_gradients, data_parallel, per_rank_parameters
 
 

@@ -7,7 +7,7 @@ import io
 import re
 from pathlib import Path
 
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 
 GUIDE = Path(__file__).parents[2] / "docs/guides/distributed.md"
 BLOCK = re.compile(

@@ -8,7 +8,7 @@ from torch.distributed import checkpoint as dcp
 
 import torchcreator as tc
 from tests.distributed.counters import READ, Counters
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 from torchcreator.distributed import (
     load_state_dict,
     state_dict,

@@ -12,7 +12,7 @@ from torch import nn
 
 import torchcreator as tc
 from tests.distributed.counters import READ, Counters
-from tests.ranks import run_scenarios
+from tests.support.ranks import run_scenarios
 from torchcreator.distributed import (
     aggregate_buffer,
     data_parallel,

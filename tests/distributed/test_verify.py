@@ -10,7 +10,7 @@ from torch.distributed.fsdp import fully_shard
 
 import torchcreator as tc
 from tests.distributed.models import Policies
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 from torchcreator.distributed import aggregate_gradients, data_parallel, verify
 
 

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch.distributed.fsdp import fully_shard
 
 import torchcreator as tc
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 
 # A variable holds 10; rank r writes r + 1. What each operation leaves behind, for one, two and
 # three ranks, on every rank: one value written by all of them (AUTO is ON_WRITE).

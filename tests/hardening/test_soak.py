@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.ranks import run_ranks
-from tests.test_leaks import resident, tables
+from tests.hardening.test_leaks import resident, tables
+from tests.support.ranks import run_ranks
 
 STEPS = int(os.environ.get("TORCHCREATOR_SOAK_STEPS", "2000"))
 OBJECTS = 60

@@ -15,7 +15,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_modul
 import torchcreator as tc
 from tests.constraints.cases import CASES, Case
 from tests.optim.optimizers import gathered
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 from torchcreator import constraints as c
 from torchcreator._spec.table import declaration_of, declare
 

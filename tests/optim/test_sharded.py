@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 import torchcreator as tc
 from tests.constraints.cases import CASES
 from tests.optim.optimizers import gathered
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 from torchcreator import constraints as c
 from torchcreator._errors import ConstraintError
 

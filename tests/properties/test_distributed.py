@@ -19,7 +19,7 @@ import torchcreator as tc
 from tests.distributed.models import Policies, expected, feed, gradients
 from tests.properties.absurd import VALUES, absurd
 from tests.properties.outcomes import check_message
-from tests.ranks import run_ranks
+from tests.support.ranks import run_ranks
 from torchcreator.distributed import _handle, aggregate_gradients, data_parallel
 
 # Torch warns of options that it is about to drop.

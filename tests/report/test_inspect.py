@@ -13,8 +13,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Shard
 
 import torchcreator as tc
-from tests.ranks import run_ranks
 from tests.report.models import Llama, Scoped, Tied, answering, frozen, passing
+from tests.support.ranks import run_ranks
 from torchcreator._chain import observers
 from torchcreator._torch.fakes import fake_mode
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import torchcreator as tc
 from tests.conformance.tensorflow.log import AGG, SYNC, seen_by_a_creator, spec
-from tests.log import LOG, called, logging, passing, scope
+from tests.support.log import LOG, called, logging, passing, scope
 
 
 def test_chain_01_order():

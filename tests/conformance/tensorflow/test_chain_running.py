@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.log import LOG, called, scope
+from tests.support.log import LOG, called, scope
 from torchcreator._chain.open_scopes import current
 
 

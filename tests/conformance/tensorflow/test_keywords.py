@@ -9,7 +9,7 @@ from torch import nn
 
 import torchcreator as tc
 from tests.conformance.tensorflow.log import AGG, SYNC, seen_by_a_creator, spec
-from tests.log import passing
+from tests.support.log import passing
 
 
 def test_initial_value_missing():

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.log import called, scope
+from tests.support.log import called, scope
 
 
 def in_thread(function, *arguments):

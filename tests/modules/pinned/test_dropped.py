@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.sticky.writes import WRITES, constant, write
+from tests.modules.pinned.writes import WRITES, constant, write
 
 # What is dropped
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 import torchcreator as tc
-from tests.scopes.marks import in_thread, marking, ones, passing, path
+from tests.chain.marks import in_thread, marking, ones, passing, path
 from torchcreator import _errors
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.log import LOG, called, logging, scope
-from tests.scopes.log import KEYWORDS
+from tests.chain.log import KEYWORDS
+from tests.support.log import LOG, called, logging, scope
 
 # Order ----------------------------------------------------------------------------------------
 

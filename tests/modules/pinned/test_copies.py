@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.sticky.writes import constant
+from tests.modules.pinned.writes import constant
 
 
 @pytest.mark.parametrize(

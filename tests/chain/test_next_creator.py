@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.log import LOG, called, passing, scope
+from tests.support.log import LOG, called, passing, scope
 from torchcreator import _errors
 
 # Calling next_creator ---------------------------------------------------------------------------

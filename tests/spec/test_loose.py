@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import torchcreator as tc
-from tests.specs.ways import WAYS, loaded, saved
+from tests.spec.ways import WAYS, loaded, saved
 from torchcreator.constraints import Clip
 
 LOOSE_WAYS = {

@@ -86,7 +86,9 @@ class Unprintable:
 
 def test_a_value_that_cannot_be_printed_is_shown_all_the_same():
     """A message about a value does not fail because of the value."""
-    assert _errors.shown(Unprintable()).startswith("<tests.test_errors.Unprintable object at 0x")
+    assert _errors.shown(Unprintable()).startswith(
+        "<tests.messages.test_errors.Unprintable object at 0x"
+    )
     with pytest.raises(TypeError, match=r"The trainable of variable 'w' is <.*Unprintable object"):
         tc.variable(1.0, name="w", trainable=Unprintable())
 
@@ -102,5 +104,7 @@ def test_a_long_value_is_cut_short():
 def test_a_function_is_called_by_its_name():
     """A message says a function's name; of other callables it shows what they look like."""
     assert _errors.called(Unprintable.__repr__) == "Unprintable.__repr__"
-    assert _errors.called(Unprintable()).startswith("<tests.test_errors.Unprintable object at 0x")
+    assert _errors.called(Unprintable()).startswith(
+        "<tests.messages.test_errors.Unprintable object at 0x"
+    )
     assert _errors.called({}.get).startswith("dict.get")

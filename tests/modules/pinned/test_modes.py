@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import torchcreator as tc
-from tests.sticky.writes import constant
+from tests.modules.pinned.writes import constant
 from torchcreator._torch.dispatch import dispatch_stack_depth
 
 

@@ -9,8 +9,8 @@ import pytest
 from torch import nn
 
 import torchcreator as tc
-from tests.log import called, passing, scope
-from tests.scopes.log import ones
+from tests.chain.log import ones
+from tests.support.log import called, passing, scope
 from torchcreator import _errors
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 import torchcreator as tc
-from tests.log import called, passing, scope
-from tests.scopes.log import ones
+from tests.chain.log import ones
+from tests.support.log import called, passing, scope
 from torchcreator import _errors
 
 

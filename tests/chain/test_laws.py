@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.log import called, logging, passing, scope
+from tests.support.log import called, logging, passing, scope
 
 
 def test_the_identity_creator_changes_nothing():

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import torchcreator as tc
-from tests.specs.models import declared, declaring, model, step
-from tests.specs.ways import WAYS, saved
+from tests.spec.models import declared, declaring, model, step
+from tests.spec.ways import WAYS, saved
 from torchcreator._spec import table
 
 

@@ -12,9 +12,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_module, distribute_tensor
 
 import torchcreator as tc
-from tests.ranks import run_ranks
-from tests.specs.models import declared, model, step
-from tests.specs.ways import loaded, saved
+from tests.spec.models import declared, model, step
+from tests.spec.ways import loaded, saved
+from tests.support.ranks import run_ranks
 from torchcreator._errors import DistributedError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 WRONG = ROOT / "tests/typing/wrong.py"
 IGNORE = re.compile(r"  # type: ignore\[(?P<codes>[a-z, -]+)\]  # (?P<words>.+)$")
 

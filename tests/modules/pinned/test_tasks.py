@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.sticky.writes import constant
+from tests.modules.pinned.writes import constant
 
 
 def test_overlapping_tasks_keep_their_values():

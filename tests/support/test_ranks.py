@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tests.ranks import RankError, rank_outcomes, run_ranks
+from tests.support.ranks import RankError, rank_outcomes, run_ranks
 
 
 def test_returns_what_each_rank_returned(tmp_path):

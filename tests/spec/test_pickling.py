@@ -12,8 +12,8 @@ from torch.nn.utils import parametrizations
 from torch.optim.swa_utils import AveragedModel
 
 import torchcreator as tc
-from tests.specs.models import declared, model, step
-from tests.specs.ways import loaded
+from tests.spec.models import declared, model, step
+from tests.spec.ways import loaded
 
 # What cannot be pickled
 
