@@ -20,7 +20,7 @@ def test_closing_in_a_context_that_never_opened_it_is_an_error():
     """A scope cannot be closed from a thread that does not see it; its own thread still can."""
     a = marking("a")
     a.__enter__()
-    with pytest.raises(_errors.ScopeError, match="opened in another task"):
+    with pytest.raises(_errors.ScopeError, match="stays open there"):
         in_thread(a.__exit__, None, None, None)
     assert path() == "a"
     a.__exit__(None, None, None)

@@ -122,7 +122,7 @@ def test_tags_are_the_variables_own():
 
 
 def test_none_stands_for_the_default_policies():
-    """``aggregation=None`` and ``synchronization=None`` are NONE and AUTO, for creators too."""
+    """``aggregation=None`` and ``synchronization=None`` are NONE and AUTO, after the creators."""
     seen = []
 
     def creator(next_creator, **kwargs):
@@ -131,7 +131,8 @@ def test_none_stands_for_the_default_policies():
 
     with tc.creator_scope(creator):
         spec = tc.spec_of(tc.variable(1.0, synchronization=None, aggregation=None))
-    assert seen == [(SYNC.AUTO, AGG.NONE)] == [(spec.synchronization, spec.aggregation)]
+    assert seen == [(None, None)]
+    assert (spec.synchronization, spec.aggregation) == (SYNC.AUTO, AGG.NONE)
 
 
 def test_registering_a_variable_keeps_its_spec():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +12,7 @@ from torch import nn
 import torchcreator as tc
 from tests.messages.parts import TYPE, message_of
 from torchcreator import _errors
+from torchcreator._chain.open_scopes import current
 
 
 def passing(next_creator, **kwargs):
@@ -69,16 +73,67 @@ def test_a_scope_that_is_open_already():
 
 
 def test_a_scope_that_is_closed_out_of_order():
-    """TensorFlow's words, the likely reasons, and what became of the scope."""
-    message = message_of(
-        _errors.ScopeError, lambda: tc.creator_scope(passing).__exit__(None, None, None)
-    )
+    """TensorFlow's words, the reason, and what became of the scope."""
+    scope, inside = tc.creator_scope(passing), tc.creator_scope(passing)
+    scope.__enter__()
+    with inside:
+        message = message_of(_errors.ScopeError, lambda: scope.__exit__(None, None, None))
     assert message == (
         "Exiting creator_scope(passing) without proper nesting.\n"
-        "A scope that was opened inside it is still open, or it was opened in another task.\n"
+        "A scope that was opened inside it is still open.\n"
         "Close scopes in the reverse order of opening, best by with-blocks. "
         "This one is closed now all the same."
     )
+    assert not scope.opened
+
+
+def test_a_scope_that_is_closed_in_another_thread():
+    """The message says that it stays open where it was opened, and it does."""
+    scope = tc.creator_scope(passing)
+    with scope:
+        with ThreadPoolExecutor(1) as elsewhere:
+            close = elsewhere.submit(scope.__exit__, None, None, None)
+            message = message_of(_errors.ScopeError, close.result)
+        assert scope.opened
+        assert current.get().scope is scope
+    assert message == (
+        "Exiting creator_scope(passing) without proper nesting: it is open in another thread or "
+        "task.\n"
+        "Each thread and task has scopes of its own, which another one cannot close.\n"
+        "Close it where it was opened, best by a with-block; it stays open there."
+    )
+
+
+def test_a_scope_that_was_never_opened():
+    """It cannot be closed, nor twice, and says so when it is collected."""
+    scope = tc.creator_scope(passing)
+    with pytest.raises(_errors.ScopeError) as caught:
+        scope.__exit__(None, None, None)
+    assert str(caught.value) == (
+        "Exiting creator_scope(passing) without proper nesting: it is not open.\n"
+        "Only a scope that was entered, and not closed since, can be closed.\n"
+        "Open it with a with-block, which closes it once."
+    )
+    del caught
+    with pytest.warns(RuntimeWarning, match=r"creator_scope\(passing\) was never entered"):
+        scope = None
+    assert scope is None
+
+
+def test_a_scope_that_was_opened_or_decorates_is_silent():
+    """Only one that did nothing at all says so when it is collected."""
+    scope = tc.creator_scope(passing)
+    with scope:
+        pass
+    del scope
+
+    @tc.creator_scope(passing)
+    def make():
+        pass
+
+    with pytest.raises(TypeError, match="creator_scope got 5"):
+        tc.creator_scope(5)
+    gc.collect()
 
 
 def test_a_scope_that_decorates_a_coroutine():

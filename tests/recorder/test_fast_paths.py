@@ -241,5 +241,5 @@ def test_one_operation_each():
 
 def test_a_failing_shortcut_names_its_line():
     """What fails on replay is told by the operation and the line, as for any other."""
-    with pytest.raises(BuildError, match=r"Replaying normal_ for 'w' failed.*test_shortcuts"):
+    with pytest.raises(BuildError, match=r"Replaying normal_ for 'w' failed.*test_fast_paths"):
         build(Holding, filled(lambda w: w.normal_(0, -1)))

@@ -136,7 +136,7 @@ def test_failing_replay():
         nn.init.normal_(layer.weight, std=-1.0)
         return layer
 
-    with pytest.raises(BuildError, match=r"Replaying normal_ for 'weight' failed.*test_disguise"):
+    with pytest.raises(BuildError, match=r"Replaying normal_ for 'weight' failed.*function_mode"):
         build(factory)
 
 

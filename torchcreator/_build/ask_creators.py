@@ -12,12 +12,12 @@ from torchcreator._torch.tensors import can_share_data
 from torchcreator._build.progress import bar
 from torchcreator._recorder.live_tensors import Objects, replace
 from torchcreator._recorder.recording import Recording, share
-from torchcreator._spec.spec import Declaration, VariableSpec
+from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.table import OWN, declare, specs_of
 from torchcreator._build.references import take_over
 from torchcreator._recorder.tape import Ref
 from torchcreator._spec.types import NextCreator
-from torchcreator._build.recorded_parameter import RecordedTarget, TrueValue, ask
+from torchcreator._build.recorded_parameter import RecordedTarget, ask
 
 Place = tuple[nn.Module, str]
 
@@ -56,11 +56,10 @@ class _Creation:
         take_over(replaced)
 
     def put(
-        self, parameter: nn.Parameter, value: TrueValue, data: torch.Tensor, trainable: bool
+        self, parameter: nn.Parameter, data: torch.Tensor, *, own: bool, trainable: bool
     ) -> None:
         """Put ``data`` into a parameter, and into the tensor objects that share its memory."""
         storage = self.recording.storage_of(parameter)
-        own = value.is_own(data)
         if storage is None:
             if not own:
                 _put_real(parameter, data)
@@ -113,9 +112,9 @@ class _Creation:
         target = RecordedTarget(places[0][0], names[0], parameter, self.recording, self.put)
         device = self.recording.device_of(parameter)
         made = ask(chain, target, target.value, device=device, names=names, spec=spec)
-        declaration: Declaration | None = made.__dict__.get(OWN)
-        if made is target.made and target.declaration is not None:
-            declaration = target.declaration
+        declaration: VariableSpec | None = made.__dict__.get(OWN)
+        if made is target.made and target.spec is not None:
+            declaration = target.spec
             if OWN in made.__dict__:
                 made.__dict__[OWN] = declaration
         for module, local in places:

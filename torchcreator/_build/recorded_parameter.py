@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from torchcreator._torch.tensors import is_plain_meta, storage_key, version
+from torchcreator._torch.tensors import is_plain_meta
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import BuildError, CreatorResultError, shown
 from torchcreator._recorder.recording import Recording
-from torchcreator._spec.spec import Declaration, VariableSpec
-from torchcreator._chain.target import Form, Target
+from torchcreator._spec.spec import VariableSpec
+from torchcreator._chain.target import Asked, Target
 from torchcreator._chain.target import target as _target
 from torchcreator._spec.types import NextCreator, VariableKwargs
 from torchcreator._chain.initial_value import wanted
+
+
+class Put(Protocol):
+    """Puts a value into a recorded parameter."""
+
+    def __call__(
+        self, parameter: nn.Parameter, data: torch.Tensor, *, own: bool, trainable: bool
+    ) -> None:
+        """Put ``data`` there; ``own`` if it is the value that the constructor gave it."""
+        ...
 
 
 class TrueValue:
@@ -30,30 +40,18 @@ class TrueValue:
         self._recording = recording
         self._parameter = parameter
         self._name = name
-        self._given: tuple[torch.Tensor, int] | None = None  # held, so its address stays its own
 
     def __call__(self) -> torch.Tensor:
-        asked = wanted()
-        parameter = self._parameter
-        if asked is not None and asked.device is not None and asked.device.type == "meta":
-            # Nobody will look at the value: do not make it.
-            dtype = asked.dtype or parameter.dtype
-            return torch.empty_strided(
-                parameter.size(), parameter.stride(), dtype=dtype, device=asked.device
-            )
-        value = self._value()
-        if asked is not None and asked.dtype is not None:
-            value = value.to(asked.dtype)  # a module's own value is converted, unlike a caller's
-        self._given = value, version(value)
-        return value
+        asked = wanted()  # by the end of the chain, if a creator put a callable around this one
+        return self.as_asked(*((None, None) if asked is None else (asked.dtype, asked.device)))
 
-    def is_own(self, data: torch.Tensor) -> bool:
-        """Return whether ``data`` is what this gave, as it gave it."""
-        if self._given is None or data.dtype != self._parameter.dtype:
-            return False
-        given, seen = self._given
-        same = storage_key(given) == storage_key(data)
-        return same and version(data) == seen and data.shape == self._parameter.shape
+    def as_asked(self, dtype: torch.dtype | None, device: torch.device | None) -> torch.Tensor:
+        """Return the value in a dtype, on a device; a module's own is converted, as `.to` does."""
+        own = self._parameter
+        if device is not None and device.type == "meta":  # nobody will look: it is not made
+            kind = dtype or own.dtype
+            return torch.empty_strided(own.size(), own.stride(), dtype=kind, device=device)
+        return self._value().to(device=device, dtype=dtype)
 
     def _value(self) -> torch.Tensor:
         parameter = self._parameter
@@ -74,46 +72,38 @@ class TrueValue:
 class RecordedTarget:
     """A parameter on meta that waits for its creators' decision."""
 
-    form: Form | None = None  # its creators are always heard: what they answer goes elsewhere
-
     def __init__(
         self,
         module: nn.Module,
         name: str,
         parameter: nn.Parameter,
         recording: Recording,
-        put: Callable[[nn.Parameter, TrueValue, torch.Tensor, bool], None],
+        put: Put,
     ) -> None:
         self.module: nn.Module | None = module
         self.name = name
         self.parameter = parameter
         self.made: nn.Parameter | None = None
-        self.declaration: Declaration | None = None
+        self.spec: VariableSpec | None = None
         self.value = TrueValue(recording, parameter, name)
         self._put = put
 
-    def fill(
-        self,
-        data: torch.Tensor | None,
-        *,
-        shape: torch.Size | None,
-        dtype: torch.dtype | None,
-        device: torch.device | None,
-        trainable: bool,
-    ) -> nn.Parameter:
+    def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
         """Return the constructor's own parameter object with ``data`` in it."""
-        lazy: bool = is_lazy(self.parameter)
+        parameter = self.parameter
+        lazy: bool = is_lazy(parameter)
         if lazy:
-            self.parameter.requires_grad = trainable
-            return self.parameter
-        asked = shape if data is None else data.shape
-        if asked is not None and asked != self.parameter.shape:
-            raise other_shape(self.name, self.parameter.shape, asked)
+            parameter.requires_grad = asked.trainable
+            return parameter
+        shape = asked.shape if data is None else data.shape
+        if shape is not None and shape != parameter.shape:
+            raise other_shape(self.name, parameter.shape, shape)
+        own = data is None
         if data is None:
-            data = self.value()
-            data = data.to(device=device, dtype=dtype)
-        self._put(self.parameter, self.value, data, trainable)
-        return self.parameter
+            data = self.value.as_asked(asked.dtype, asked.device)
+            own = data.dtype == parameter.dtype
+        self._put(parameter, data, own=own, trainable=asked.trainable)
+        return parameter
 
 
 def ask(

@@ -20,19 +20,18 @@ from torchcreator._chain.checks import (
 )
 from torchcreator._chain.initial_value import tensor_of
 from torchcreator._chain.open_scopes import unique_name
-from torchcreator._chain.target import Target, target, target_of
+from torchcreator._chain.target import Asked, Target, target, waiting_target
 from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean, shown
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.lazy import uninitialized
-from torchcreator._spec.spec import Declaration, announce_constraint
+from torchcreator._spec.spec import announce_constraint, spec_from
 from torchcreator._spec.table import attach
 from torchcreator._spec.types import Device, InitialValue, Shape, VariableKwargs
 from torchcreator.constraints import check
 from torchcreator.constraints import get as get_constraint
 from torchcreator.constraints._base import Constraint
 
-_AUTO, _ON_READ = VariableSynchronization.AUTO, VariableSynchronization.ON_READ
-_NONE, _MEAN = VariableAggregation.NONE, VariableAggregation.MEAN
+_ON_READ, _MEAN = VariableSynchronization.ON_READ, VariableAggregation.MEAN
 
 
 def default_creator(
@@ -73,38 +72,6 @@ def default_creator(
     """
     if unknown:
         raise unknown_keyword(name, unknown)
-    waiting = target.get()
-    if waiting is not None and waiting.form is not None:
-        own_shape, own_dtype, own_device = waiting.form
-        if (  # no creator wanted anything of it, as of nearly every parameter of a stock module
-            initial_value is None
-            and trainable is None
-            and constraint is None
-            and caching_device is None
-            and process_group is None
-            and tags is None
-            and shape is own_shape
-            and dtype is own_dtype
-            and device is own_device
-            and synchronization is _AUTO
-            and aggregation is _NONE
-            and validate_shape is True
-            and name is waiting.name
-            and module is waiting.module
-            and waiting.made is None
-            and waiting.parameter.requires_grad
-        ):
-            waiting.declaration = Declaration(
-                (name, shape, dtype, True, None, _AUTO, _NONE, None, None, {}, True)
-            )
-            waiting.made = waiting.parameter
-            return waiting.parameter
-    if not (
-        synchronization.__class__ is VariableSynchronization
-        and aggregation.__class__ is VariableAggregation
-    ):
-        synchronization = VariableSynchronization.of(synchronization, name)
-        aggregation = VariableAggregation.of(aggregation, name)
     return make(
         initial_value,
         trainable,
@@ -121,6 +88,49 @@ def default_creator(
         tags,
         module,
     )
+
+
+def adopt(
+    *,
+    initial_value: Any = None,
+    trainable: Any = None,
+    validate_shape: Any = True,
+    caching_device: Any = None,
+    name: Any = None,
+    dtype: Any = None,
+    constraint: Any = None,
+    synchronization: Any = VariableSynchronization.AUTO,
+    aggregation: Any = VariableAggregation.NONE,
+    shape: Any = None,
+    device: Any = None,
+    process_group: Any = None,
+    tags: Any = None,
+    module: Any = None,
+    **unknown: Never,
+) -> nn.Parameter:
+    """Take a stock module's parameter as it is where no creator wants anything of it.
+
+    The end of the chain for stock modules: nearly always everything comes back as the innermost
+    creator was handed it, and nothing has to be checked.
+    """
+    if unknown:
+        raise unknown_keyword(name, unknown)
+    asked = (
+        trainable, validate_shape, caching_device, name, dtype, constraint, synchronization,
+        aggregation, shape, device, process_group, tags, module,
+    )  # fmt: skip
+    waiting: Any = target.get()
+    if initial_value is None and waiting.made is None and _same(asked, waiting.handed):
+        adopted: nn.Parameter = waiting.adopted()
+        return adopted
+    return make(initial_value, *asked)
+
+
+def _same(asked: tuple[Any, ...], handed: tuple[Any, ...]) -> bool:
+    try:
+        return asked == handed  # looks at identity first
+    except Exception:  # a creator put in what cannot be compared: an array, say
+        return False
 
 
 def unknown_keyword(name: str | None, unknown: Mapping[str, Any]) -> VariableTypeError:
@@ -143,8 +153,8 @@ def make(
     name: str | None,
     dtype: Any,
     constraint: Constraint | str | None,
-    synchronization: VariableSynchronization,
-    aggregation: VariableAggregation,
+    synchronization: Any,
+    aggregation: Any,
     shape: Any,
     device: Any,
     process_group: Any,
@@ -166,15 +176,19 @@ def make(
         and caching_device is None
         and process_group is None
         and tags is None
+        and synchronization.__class__ is VariableSynchronization
+        and aggregation.__class__ is VariableAggregation
     ):
         check_choice(validate_shape, label)
+        synchronization = VariableSynchronization.of(synchronization, label)
+        aggregation = VariableAggregation.of(aggregation, label)
         constraint = get_constraint(constraint, label)
         caching_device = checked_device(caching_device, label, "caching_device")
         check_group(process_group, label)
         tags = own_tags(tags, label)
-    waiting = target.get() and target_of(module)
+    waiting = target.get() and waiting_target()
     data = None
-    if initial_value is not None:
+    if initial_value is not None and (waiting is None or initial_value is not waiting.value):
         data = tensor_of(initial_value, label, shape, dtype, device)
     elif waiting is None and (validate_shape or shape is not None):
         raise _no_value(label)
@@ -193,26 +207,25 @@ def make(
             else nn.Parameter(data, trainable)
         )
     else:
-        parameter = waiting.fill(data, shape=shape, dtype=dtype, device=device, trainable=trainable)
-    declaration = Declaration(
-        (
-            unique_name(name or "Variable") if module is None else name or "Variable",
-            _unset_shape(parameter, shape) if data is None else data.shape,
-            kind,
-            trainable,
-            constraint,
-            synchronization,
-            aggregation,
-            caching_device,
-            process_group,
-            {} if tags is None else tags,
-            validate_shape,
-        )
+        parameter = waiting.fill(data, Asked(shape, dtype, device, trainable))
+    fields = (
+        unique_name(name or "Variable") if module is None else name or "Variable",
+        _unset_shape(parameter, shape) if data is None else data.shape,
+        kind,
+        trainable,
+        constraint,
+        synchronization,
+        aggregation,
+        caching_device,
+        process_group,
+        {} if tags is None else tags,
+        validate_shape,
     )
+    spec = spec_from(fields)
     if waiting is None:
-        attach(parameter, declaration)
+        attach(parameter, spec)
     else:
-        waiting.made, waiting.declaration = parameter, declaration
+        waiting.made, waiting.spec = parameter, spec
     return parameter
 
 

@@ -41,17 +41,21 @@ class InPlace:
     shape, dtype and device from the default creator, when it is called at last.
     """
 
-    __slots__ = ("declared", "initialiser")
+    __slots__ = ("_declared", "initialiser")
 
-    def __init__(self, initialiser: Callable[[torch.Tensor], object], declared: Wanted) -> None:
+    def __init__(self, initialiser: Callable[[torch.Tensor], object], *declared: Any) -> None:
         self.initialiser = initialiser
-        self.declared = declared
+        self._declared = declared
 
     def __call__(self) -> torch.Tensor:
-        wanted = _wanted.get() or self.declared
-        shape = self.declared.shape if wanted.shape is None else wanted.shape
-        assert shape is not None  # in_place() was given one
-        tensor = _allocated(shape, wanted)
+        wanted = _wanted.get()
+        if wanted is None or wanted.shape is None:  # a creator calls it itself, or dropped shape=
+            name, shape, dtype, device = self._declared
+            label = name if isinstance(name, str) and name else "Variable"
+            declared = Wanted(label, *checked_form(shape, dtype, device, label))
+            wanted = declared if wanted is None else wanted._replace(shape=declared.shape)
+        assert wanted.shape is not None  # in_place() was given one
+        tensor = _allocated(wanted.shape, wanted)
         try:
             with torch.no_grad():
                 result = self.initialiser(tensor)
@@ -91,8 +95,7 @@ def in_place(
     """Return ``initial_value`` as a callable without arguments, wrapped if it takes a tensor."""
     if not _takes_a_tensor(initial_value):
         return initial_value
-    label = name if isinstance(name, str) and name else "Variable"  # not checked so far
-    return InPlace(initial_value, Wanted(label, *checked_form(shape, dtype, device, label)))
+    return InPlace(initial_value, name, shape, dtype, device)
 
 
 def _takes_a_tensor(function: Any) -> bool:
@@ -182,7 +185,7 @@ def _moved(value: torch.Tensor, wanted: Wanted, *, copy: bool) -> torch.Tensor:
 def _called(function: Any, wanted: Wanted) -> torch.Tensor:
     own = isinstance(function, InPlace)
     if not own and wanted.shape is not None and _takes_a_tensor(function):  # a creator brought it
-        function = InPlace(function, wanted)
+        function = InPlace(function, *wanted)
     token = _wanted.set(wanted)
     try:
         result = function()

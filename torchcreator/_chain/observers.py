@@ -24,8 +24,8 @@ watcher: Watcher | None = None
 class Tracer(Protocol):
     """Stands between the creators of the scopes that open while it is there."""
 
-    def traced(self, scope: Any, outward: Any) -> Any:
-        """Return what is called in the place of the scope's creator, inside ``outward``."""
+    def traced(self, creator: Any, outward: Any) -> Any:
+        """Return what is called in the place of a scope's creator, inside ``outward``."""
 
 
 tracer: Tracer | None = None

@@ -100,6 +100,15 @@ class Root:
                 self.names = self.names or Names()
         return self.names
 
+    @classmethod
+    def inside(cls, outward: Link) -> Root:
+        """Return the root of a scope that opens now inside ``outward``."""
+        if outward.root.thread == get_ident():
+            return outward.root
+        # Inherited from another thread, or by a task that outlived the scope: all but the names
+        # is new.
+        return cls(outward.root.counted())
+
     def close(self) -> None:
         """Undo what was set up for the scope."""
         self.thread = None  # a task that outlives the scope has the root still
@@ -109,27 +118,32 @@ class Root:
 
 
 class Link:
-    """One open scope, and the chain from it outward; immutable, so every task keeps its own.
+    """One creator of an open scope, and the chain from it outward.
+
+    Immutable, so every thread and task keeps its own.
 
     Attributes:
         scope: The scope.
-        outward: The link of the scope around it.
-        step: The innermost creator, and the rest of the chain, its ``next_creator``.
+        creator: The creator, as the scope was given it.
+        outward: The link around it.
+        step: The creator as it is called, and the rest of the chain, its ``next_creator``.
         module_step: The same for stock modules' parameters; None if no open scope wants them.
         root: What the outermost scope owns.
     """
 
-    __slots__ = ("module_step", "outward", "root", "scope", "step")
+    __slots__ = ("creator", "module_step", "outward", "root", "scope", "step")
 
     def __init__(
         self,
         scope: Any,
+        creator: Creator,
         outward: Link | None,
         step: Step,
         module_step: Step | None,
         root: Root,
     ) -> None:
         self.scope = scope
+        self.creator = creator
         self.outward = outward
         self.step = step
         self.module_step = module_step

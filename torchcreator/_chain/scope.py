@@ -2,66 +2,44 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable
-from threading import get_ident
 from typing import Any, TypeVar
 
 from typing_extensions import ParamSpec
 
 from torchcreator._chain import observers
-from torchcreator._chain.default import default_creator
+from torchcreator._chain.closing import close_out_of_turn
+from torchcreator._chain.complaints import (
+    already_open,
+    check_scope,
+    returned_none,
+    warn_never_entered,
+)
+from torchcreator._chain.decorator import decorated
+from torchcreator._chain.default import adopt, default_creator
 from torchcreator._chain.open_scopes import Link, Root, Step, current
-from torchcreator._errors import CreatorResultError, ScopeError, VariableTypeError, called, shown
+from torchcreator._errors import called
 from torchcreator._spec.types import Creator, NextCreator
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_RUN_LATER: tuple[Callable[[object], bool], ...] = (
-    inspect.iscoroutinefunction,
-    inspect.isgeneratorfunction,
-    inspect.isasyncgenfunction,
-)
 
-
-def _linked(scope: creator_scope, outward: Link | None, root: Root) -> Link:
-    creator = scope.creator
-    if observers.tracer is not None:  # somebody inspects: asked here, not per variable
-        creator = observers.tracer.traced(scope, outward)
-    if outward is None:
-        step: Step = creator, default_creator
-        return Link(scope, None, step, step if scope.modules else None, root)
-    step = creator, _chained(outward.step)
+def linked(scope: creator_scope, creator: Creator, outward: Link | None, root: Root) -> Link:
+    """Return a chain with one more creator at its inner end."""
+    heard = creator if observers.tracer is None else observers.tracer.traced(creator, outward)
+    step: Step = heard, default_creator if outward is None else _next(outward.step)
     if not scope.modules:
-        module_step = outward.module_step
-    elif outward.module_step is outward.step:
-        module_step = step
+        module_step = None if outward is None else outward.module_step
+    elif outward is None or outward.module_step is None:
+        module_step = heard, adopt
     else:
-        module_step = creator, _chained(outward.module_step)
-    return Link(scope, outward, step, module_step, root)
+        module_step = heard, _next(outward.module_step)
+    return Link(scope, creator, outward, step, module_step, root)
 
 
-def relinked(link: Link | None, outward: Link | None = None) -> Link | None:
-    """Return the open scopes linked anew, around them the scopes of ``outward``."""
-    if link is None:
-        return outward
-    return _linked(link.scope, relinked(link.outward, outward), link.root)
-
-
-def _root(outward: Link) -> Root:
-    """Return the root of a scope that opens now inside ``outward``."""
-    if outward.root.thread == get_ident():
-        return outward.root
-    # Inherited from another thread, or by a task that outlived the scope: all but the names is new.
-    return Root(outward.root.counted())
-
-
-def _chained(step: Step | None) -> NextCreator:
-    """Return a creator and the rest of the chain behind it as one call."""
-    if step is None:
-        return default_creator
+def _next(step: Step) -> NextCreator:
+    """Return a creator, and the rest of the chain behind it, as one call."""
     creator, onward = step
 
     def next_creator(**kwargs: Any) -> Any:
@@ -73,28 +51,38 @@ def _chained(step: Step | None) -> NextCreator:
     return next_creator
 
 
-def current_chain() -> NextCreator:
-    """Return the creators of the open scopes and the default creator behind them, as one call."""
+def current_chain(end: NextCreator = default_creator) -> NextCreator:
+    """Return the creators of the open scopes, and ``end`` behind them, as one call."""
+    links = []
     link = current.get()
-    return _chained(None if link is None else link.step)
+    while link is not None:
+        links.append(link)
+        link = link.outward
+    for link in reversed(links):
+        end = _next((link.step[0], end))
+    return end
 
 
 class creator_scope:
-    """Let ``creator`` decide how the variables made inside the block are made.
+    """Let creators decide how the variables made inside the block are made.
 
-    Scopes nest: the innermost creator is called first, and its ``next_creator`` is the next scope
+    Scopes nest, and several creators stand for as many scopes, the first one outermost:
+    ``creator_scope(a, b)`` is ``with creator_scope(a), creator_scope(b)``. The innermost creator
+    is called first, and its ``next_creator`` is the next scope
     outward; the outermost one reaches `default_creator`. (TensorFlow's order; Haiku and Flax run
     the other way round.) A creator may change the keywords, call ``next_creator`` never, once or
     many times, and return any parameter. Other threads and concurrent asyncio tasks see nothing
     of it; tasks started inside inherit it.
 
     Args:
-        creator: Called as ``creator(next_creator, **kwargs)`` for each variable; returns it.
-        modules: Whether the parameters of stock modules, made inside, pass it too.
+        *creators: Each is called as ``creator(next_creator, **kwargs)`` for each variable, and
+            returns it.
+        modules: Whether the parameters of stock modules, made inside, pass them too.
 
     Raises:
-        VariableTypeError: ``creator`` is not callable.
-        ScopeError: The scope is entered twice, or closed before one that was opened inside it.
+        VariableTypeError: A creator is not callable, or there is none.
+        ScopeError: The scope is entered twice, or closed before one that was opened inside it, or
+            in another thread or task than the one that opened it.
 
     Example:
         >>> import torchcreator as tc
@@ -116,96 +104,48 @@ class creator_scope:
         False
     """
 
-    __slots__ = ("creator", "modules", "opened")
+    __slots__ = ("creators", "modules", "opened")
 
-    def __init__(self, creator: Creator, *, modules: bool = True) -> None:
-        if not callable(creator):
-            raise VariableTypeError(
-                f"creator_scope got {shown(creator)}.",
-                "It is called as creator(next_creator, **kwargs) for each variable.",
-                "Pass a function, def creator(next_creator, **kwargs): "
-                "return next_creator(**kwargs), say.",
-            )
-        if modules is not True and modules is not False:
-            raise VariableTypeError(
-                f"creator_scope got modules={shown(modules)}.",
-                "The parameters of stock modules either pass the creator or do not.",
-                "Pass True or False.",
-            )
-        self.creator = creator
+    def __init__(self, *creators: Creator, modules: bool = True) -> None:
+        self.creators = creators
         self.modules = modules
-        self.opened = False
+        self.opened: bool | None = None  # never so far
+        if len(creators) != 1 or not callable(creators[0]) or modules is not True:
+            check_scope(self)
 
     def __enter__(self) -> None:
         if self.opened:
-            raise ScopeError(
-                f"{self!r} is already open.",
-                "One scope object stands for one place in the chain.",
-                "Make a new one: creator_scope(creator).",
-            )
-        outward = current.get()
-        current.set(_linked(self, outward, Root() if outward is None else _root(outward)))
+            raise already_open(self)
+        link = current.get()
+        root = Root() if link is None else Root.inside(link)
+        for creator in self.creators:
+            link = linked(self, creator, link, root)
+        current.set(link)
         self.opened = True
         if observers.watcher is not None:
             observers.watcher.opened(self)
 
     def __exit__(self, *exc_info: object) -> None:
-        innermost = current.get()
+        innermost = link = current.get()
+        if innermost is None or innermost.scope is not self:
+            raise close_out_of_turn(self, linked)
+        while link is not None and link.scope is self:
+            link = link.outward
+        current.set(link)
         self.opened = False
+        if link is None or link.root is not innermost.root:
+            innermost.root.close()
         if observers.watcher is not None:
             observers.watcher.closed(self)
-        if innermost is not None and innermost.scope is self:
-            outward = innermost.outward
-            current.set(outward)
-            if outward is None or outward.root is not innermost.root:
-                innermost.root.close()
-            return
-        outward = _without(self, innermost)
-        current.set(outward)
-        for root in _roots(innermost) - _roots(outward):
-            root.close()
-        raise ScopeError(
-            f"Exiting {self!r} without proper nesting.",
-            "A scope that was opened inside it is still open, or it was opened in another task.",
-            "Close scopes in the reverse order of opening, best by with-blocks. "
-            "This one is closed now all the same.",
-        )
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Return ``function`` with each of its calls inside a scope of its own."""
-        if any(runs_later(function) for runs_later in _RUN_LATER):
-            raise VariableTypeError(
-                f"{self!r} decorates {shown(function)}.",
-                "The body of a coroutine or generator runs after the call that makes it returned.",
-                "Open the scope inside it: with creator_scope(creator): ...",
-            )
+        self.opened = self.opened or False
+        return decorated(self, function)
 
-        @functools.wraps(function)
-        def inside(*args: P.args, **kwargs: P.kwargs) -> R:
-            with creator_scope(self.creator, modules=self.modules):
-                return function(*args, **kwargs)
-
-        return inside
+    def __del__(self) -> None:
+        if self.opened is None:
+            warn_never_entered(self)
 
     def __repr__(self) -> str:
-        return f"creator_scope({called(self.creator)})"
-
-
-def _roots(link: Link | None) -> set[Root]:
-    return set() if link is None else {link.root, *_roots(link.outward)}
-
-
-def _without(scope: creator_scope, link: Link | None) -> Link | None:
-    """Return the chain without ``scope``; the links inside it are built anew."""
-    if link is None or link.scope is scope:
-        return link and link.outward
-    return _linked(link.scope, _without(scope, link.outward), link.root)
-
-
-def returned_none(creator: Creator, name: Any) -> CreatorResultError:
-    """Return the error for a creator that forgot to return what it made."""
-    return CreatorResultError(
-        f"Creator {called(creator)} returned None for variable {name or 'Variable'!r}.",
-        "Whatever a creator returns becomes the variable.",
-        "End it with: return next_creator(**kwargs)",
-    )
+        return f"creator_scope({', '.join(map(called, self.creators))})"

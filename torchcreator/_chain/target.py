@@ -1,22 +1,27 @@
 """The parameter that already exists and is to be filled, instead of a new one being made.
 
-A stock module's own parameter and a recorded one are the same case for the default creator.
+A stock module's own parameter and a recorded one are the same case for the end of the chain.
 """
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from torchcreator._spec.spec import Declaration
+    from torchcreator._spec.spec import VariableSpec
 
 
-Form: TypeAlias = "tuple[torch.Size | None, torch.dtype, torch.device]"
-"""Shape, dtype and device; the shape of a lazy parameter is None."""
+class Asked(NamedTuple):
+    """What the end of the chain asks of a parameter; None leaves it as it is."""
+
+    shape: torch.Size | None
+    dtype: torch.dtype | None
+    device: torch.device | None
+    trainable: bool
 
 
 class Target(Protocol):
@@ -26,50 +31,30 @@ class Target(Protocol):
         module: The module that owns it.
         name: Its name: the local one in a scope, the full one in a build.
         parameter: The parameter itself, with the shape, dtype and device its module gave it.
-        made: What the default creator made of it, once it has.
-        declaration: What it was declared as, once it was.
-        form: Shape, dtype and device as its creators were handed them, where the default creator
-            may take it as it is when they come back; else None.
+        value: Its own value, as creators receive it in ``initial_value``; None where the module
+            has yet to give it one.
+        made: What the end of the chain made of it, once it has.
+        spec: What it was declared to be, once it was.
     """
 
     module: nn.Module | None
     name: str
     parameter: nn.Parameter
     made: nn.Parameter | None
-    declaration: Declaration | None
+    spec: VariableSpec | None
 
     @property
-    def form(self) -> Form | None: ...
+    def value(self) -> Any: ...
 
-    def fill(
-        self,
-        data: torch.Tensor | None,
-        *,
-        shape: torch.Size | None,
-        dtype: torch.dtype | None,
-        device: torch.device | None,
-        trainable: bool,
-    ) -> nn.Parameter:
-        """Return the parameter with ``data`` in it, or with its module's own value where None."""
+    def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
+        """Return the parameter with ``data`` in it, or with its own value where that is None."""
         ...
 
 
 target: ContextVar[Target | None] = ContextVar("torchcreator_target", default=None)
 
 
-def target_of(module: nn.Module | None) -> Target | None:
-    """Return the waiting target of a module, if there is one and nobody took it yet."""
+def waiting_target() -> Target | None:
+    """Return the target that waits here, unless the chain has filled it already."""
     waiting = target.get()
-    if waiting is None or waiting.made is not None or waiting.module is not module:
-        return None
-    return waiting
-
-
-def set_aside(module: nn.Module | None, name: str | None) -> Token[Target | None] | None:
-    """Keep a waiting target from another variable that a creator makes of the same module.
-
-    Returns:
-        What `target.reset` takes to let it wait again; None where nothing had to be kept.
-    """
-    waiting = target_of(module)
-    return None if waiting is None or waiting.name == name else target.set(None)
+    return None if waiting is None or waiting.made is not None else waiting

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from typing_extensions import Never
 
+from torchcreator._chain.complaints import explained, returned_none
 from torchcreator._chain.default import make, unknown_keyword
 from torchcreator._chain.initial_value import in_place
 from torchcreator._chain.open_scopes import current
-from torchcreator._chain.recursion import explained
-from torchcreator._chain.scope import current_chain, returned_none
-from torchcreator._chain.target import set_aside, target
+from torchcreator._chain.scope import current_chain
+from torchcreator._chain.target import target
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.types import Device, InitialValue, Shape
 from torchcreator.constraints._base import Constraint
@@ -89,13 +89,6 @@ def variable(
     """
     if unknown:
         raise unknown_keyword(name, unknown)
-    # Members pass without a call: nearly all variables bring the defaults.
-    if not (
-        synchronization.__class__ is VariableSynchronization
-        and aggregation.__class__ is VariableAggregation
-    ):
-        synchronization = VariableSynchronization.of(synchronization, name)
-        aggregation = VariableAggregation.of(aggregation, name)
     if shape is not None and callable(initial_value):
         initial_value = in_place(initial_value, name, shape, dtype, device)
     link = current.get()
@@ -116,7 +109,8 @@ def variable(
             tags,
             module,
         )
-    kept = set_aside(module, name)
+    # A creator's own variable is not the parameter that waits for the creator's answer.
+    aside = None if target.get() is None else target.set(None)
     creator, onward = link.step
     try:
         made: nn.Parameter | None = creator(
@@ -139,8 +133,8 @@ def variable(
     except RecursionError as error:
         raise explained(error, variable, current_chain(), name) from None
     finally:
-        if kept is not None:
-            target.reset(kept)
+        if aside is not None:
+            target.reset(aside)
     if made is None:
         raise returned_none(creator, name)
     return made

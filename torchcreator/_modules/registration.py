@@ -13,22 +13,23 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
+from torchcreator._chain.complaints import explained, returned_none
 from torchcreator._chain.open_scopes import Link, current
-from torchcreator._chain.recursion import explained
-from torchcreator._chain.scope import current_chain, returned_none
-from torchcreator._chain.target import Form
+from torchcreator._chain.scope import current_chain
+from torchcreator._chain.target import Asked
 from torchcreator._chain.target import target as _target
 from torchcreator._errors import CreatorResultError, VariableValueError, shown
 from torchcreator._modules import ownership, pinned
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.lazy import uninitialized
-from torchcreator._spec.spec import Declaration
+from torchcreator._spec.spec import VariableSpec, spec_from
 from torchcreator._spec.table import OWN, TABLE, declaration_of, declare, is_declared
 from torchcreator._torch import hooks
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.modules import LOADING
 from torchcreator._torch.tensors import can_share_data
 
+_AUTO, _NONE = VariableSynchronization.AUTO, VariableAggregation.NONE
 _SETATTR = nn.Module.__setattr__.__code__
 _REFORMING = (
     "torch.nn.utils.",
@@ -46,58 +47,60 @@ _NEVER = (ParametrizationList, GraphModule)
 class _StockTarget:
     """A parameter that a stock module has just registered and will initialise itself."""
 
-    __slots__ = ("declaration", "form", "made", "module", "name", "parameter", "valued")
+    __slots__ = ("form", "handed", "made", "module", "name", "parameter", "spec", "valued")
+    value = None  # its module gives it one later
 
     def __init__(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         self.module: nn.Module | None = module
         self.name = name
         self.parameter = parameter
-        plain = type(parameter) is nn.Parameter or not is_lazy(parameter)
-        # As creators receive them: where the same objects come back, nobody asked for others.
-        self.form: Form = (parameter.shape if plain else None, parameter.dtype, parameter.device)
+        lazy = type(parameter) is not nn.Parameter and is_lazy(parameter)
+        shape, dtype, device = None if lazy else parameter.shape, parameter.dtype, parameter.device
+        self.form = shape, dtype, device
+        # What creators receive, but for the initial value: `adopt` looks whether it came back.
+        self.handed = (
+            None if parameter.requires_grad else False, not lazy, None, name, dtype, None, _AUTO,
+            _NONE, shape, device, None, None, module,
+        )  # fmt: skip
         self.made: nn.Parameter | None = None
-        self.declaration: Declaration | None = None
+        self.spec: VariableSpec | None = None
         self.valued = False
 
-    def fill(
-        self,
-        data: torch.Tensor | None,
-        *,
-        shape: torch.Size | None,
-        dtype: torch.dtype | None,
-        device: torch.device | None,
-        trainable: bool,
-    ) -> nn.Parameter:
-        """Return the module's own parameter, with ``data`` in it if there is some."""
+    def adopted(self) -> nn.Parameter:
+        """Return the module's own parameter, declared to be what it is."""
         parameter = self.parameter
-        own_shape, own_dtype, own_device = self.form
-        if own_shape is None:
-            return self._lazy(data, dtype, device, trainable)
-        asked = shape if data is None else data.shape
-        if asked is not own_shape and asked is not None and asked != own_shape:
-            raise self._other_shape(asked)
-        self.valued = data is not None
-        same = dtype is own_dtype and device is own_device
-        if data is None and (same or not _moves(parameter, dtype, device)):
-            if parameter.requires_grad is not trainable:
-                parameter.requires_grad_(trainable)
-            return parameter
-        if data is None:
-            data = _converted(parameter.detach(), dtype, device)
-        if not can_share_data(parameter, data):
-            return nn.Parameter(data, trainable)
-        parameter.requires_grad_(False)  # an integer dtype is refused while it has a gradient
-        parameter.data = data
-        parameter.requires_grad_(trainable)
+        shape, dtype, _ = self.form
+        trainable, known = parameter.requires_grad, shape is not None
+        self.spec = spec_from(
+            (self.name, shape, dtype, trainable, None, _AUTO, _NONE, None, None, {}, known)
+        )
+        self.made = parameter
         return parameter
 
-    def _lazy(
-        self,
-        data: torch.Tensor | None,
-        dtype: torch.dtype | None,
-        device: torch.device | None,
-        trainable: bool,
-    ) -> nn.Parameter:
+    def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
+        """Return the module's own parameter, with ``data`` in it if there is some."""
+        parameter = self.parameter
+        own_shape = self.form[0]
+        if own_shape is None:
+            return self._lazy(data, asked)
+        shape = asked.shape if data is None else data.shape
+        if shape is not own_shape and shape is not None and shape != own_shape:
+            raise self._other_shape(shape)
+        self.valued = data is not None
+        if data is None and not _moves(parameter, asked):
+            if parameter.requires_grad is not asked.trainable:
+                parameter.requires_grad_(asked.trainable)
+            return parameter
+        if data is None:
+            data = _converted(parameter.detach(), asked)
+        if not can_share_data(parameter, data):
+            return nn.Parameter(data, asked.trainable)
+        parameter.requires_grad_(False)  # an integer dtype is refused while it has a gradient
+        parameter.data = data
+        parameter.requires_grad_(asked.trainable)
+        return parameter
+
+    def _lazy(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
         if data is not None:
             raise VariableValueError(
                 f"A creator set the initial_value of the lazy parameter {self}.",
@@ -105,9 +108,10 @@ class _StockTarget:
                 "Leave initial_value as None where shape is None.",
             )
         own = self.parameter
-        if _moves(own, dtype, device):
-            return uninitialized(trainable, device or own.device, dtype or own.dtype)
-        own.requires_grad = trainable
+        if _moves(own, asked):
+            place, dtype = asked.device or own.device, asked.dtype or own.dtype
+            return uninitialized(asked.trainable, place, dtype)
+        own.requires_grad = asked.trainable
         return own
 
     def _other_shape(self, asked: torch.Size) -> VariableValueError:
@@ -123,22 +127,20 @@ class _StockTarget:
         return f"{type(self.module).__name__}.{self.name}"
 
 
-def _moves(parameter: nn.Parameter, dtype: torch.dtype | None, device: torch.device | None) -> bool:
-    if dtype is not None and dtype != parameter.dtype:
+def _moves(parameter: nn.Parameter, asked: Asked) -> bool:
+    if asked.dtype is not None and asked.dtype != parameter.dtype:
         return True
-    own = parameter.device
+    own, device = parameter.device, asked.device
     if device is None or device == own:
         return False
     # "cuda" stands for the current one, which it may be on already.
     return device.type != own.type or device.index is not None
 
 
-def _converted(
-    value: torch.Tensor, dtype: torch.dtype | None, device: torch.device | None
-) -> torch.Tensor:
+def _converted(value: torch.Tensor, asked: Asked) -> torch.Tensor:
     if value.is_meta:  # nothing to convert; the module initialises what it finds
-        return torch.empty_like(value, dtype=dtype, device=device)
-    return value.to(device=device, dtype=dtype)
+        return torch.empty_like(value, dtype=asked.dtype, device=asked.device)
+    return value.to(device=asked.device, dtype=asked.dtype)
 
 
 def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter | None:
@@ -148,7 +150,7 @@ def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Pa
         The parameter to register in its place, or None to register it as it is.
     """
     link = current.get()
-    own: Declaration | None = parameter.__dict__.get(OWN)
+    own: VariableSpec | None = parameter.__dict__.get(OWN)
     if own is not None and not isinstance(module, GraphModule):
         # variable() made it, creators and all. Its declaration is copied, never moved: the
         # parameter may leave this module again.
@@ -195,7 +197,7 @@ def _create(link: Link, module: nn.Module, name: str, parameter: nn.Parameter) -
             "Return next_creator(**kwargs), or torch.nn.Parameter(...).",
         )
     adopted = made is target.made
-    declaration = target.declaration if adopted else declaration_of(made)
+    declaration = target.spec if adopted else declaration_of(made)
     if declaration is not None:
         declare(module, name, declaration)
     if (target.valued if adopted else made is not parameter) and not is_lazy(made):
@@ -214,14 +216,14 @@ def _through(link: Link, target: _StockTarget) -> Any:
         made: Any = creator(
             onward,
             initial_value=None,
-            trainable=None if target.parameter.requires_grad else False,
+            trainable=target.handed[0],
             validate_shape=shape is not None,
             caching_device=None,
             name=target.name,
             dtype=dtype,
             constraint=None,
-            synchronization=VariableSynchronization.AUTO,
-            aggregation=VariableAggregation.NONE,
+            synchronization=_AUTO,
+            aggregation=_NONE,
             shape=shape,
             device=device,
             process_group=None,

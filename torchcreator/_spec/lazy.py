@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from torchcreator._spec.spec import Declaration
+from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.table import OWN, attach
 
 
@@ -30,7 +30,7 @@ def _reduction(parameter: Any) -> Callable[[Any], Any]:
     """
 
     def reduce(protocol: Any) -> Any:
-        declaration: Declaration | None = parameter.__dict__.get(OWN)
+        declaration: VariableSpec | None = parameter.__dict__.get(OWN)
         if declaration is None or not is_lazy(parameter):
             # A module declares it, or it has its shape by now: it is reduced as torch does.
             del parameter.__dict__["__reduce_ex__"]
@@ -42,7 +42,7 @@ def _reduction(parameter: Any) -> Callable[[Any], Any]:
 
 
 def _restore_uninitialized(
-    trainable: bool, device: torch.device, dtype: torch.dtype, declaration: Declaration
+    trainable: bool, device: torch.device, dtype: torch.dtype, declaration: VariableSpec
 ) -> nn.Parameter:
     parameter = uninitialized(trainable, device, dtype)
     attach(parameter, declaration)

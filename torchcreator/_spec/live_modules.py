@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from torchcreator._spec.spec import Declaration
+from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.table import TABLE, SpecTable
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 def full_names(
-    wanted: Mapping[Key, tuple[nn.Module | None, str | None, Declaration | None]],
+    wanted: Mapping[Key, tuple[nn.Module | None, str | None, VariableSpec | None]],
 ) -> dict[Key, str]:
     """Return the full name of each variable that a live module holds.
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from torchcreator._errors import VariableTypeError, shown
-from torchcreator._spec.spec import Declaration, VariableSpec
+from torchcreator._spec.spec import VariableSpec
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.hosts import all_sharded_parameters
 
@@ -40,14 +40,14 @@ class SpecTable:
         self,
         parameters: dict[str, nn.Parameter | None],
         modules: dict[str, nn.Module | None],
-        declared: dict[str, Declaration],
+        declared: dict[str, VariableSpec],
     ) -> None:
         self.parameters = parameters
         self.modules = modules
         self.declared = declared
         _live.add(weakref.ref(self, _live.discard))
 
-    def held(self) -> Iterator[tuple[str, torch.Tensor, Declaration]]:
+    def held(self) -> Iterator[tuple[str, torch.Tensor, VariableSpec]]:
         """Yield the name, the parameter and the declaration of each one that exists."""
         for name, declaration in list(self.declared.items()):
             parameter = self.parameters.get(name)
@@ -56,7 +56,7 @@ class SpecTable:
             else:
                 yield from ((name, *part) for part in self._parts(name, declaration))
 
-    def _parts(self, name: str, declaration: Declaration) -> Iterator[tuple[Any, Declaration]]:
+    def _parts(self, name: str, declaration: VariableSpec) -> Iterator[tuple[Any, VariableSpec]]:
         """Yield what `parametrize`, `weight_norm` and `spectral_norm` turned ``name`` into."""
         parametrizations: Any = self.modules.get("parametrizations")
         if parametrizations is not None and name in parametrizations:
@@ -93,7 +93,7 @@ _index: dict[int, tuple[weakref.ref[SpecTable], str]] = {}
 """Where each declared parameter was at the last look, by its id; verified at each use."""
 
 
-def attach(parameter: torch.Tensor, declaration: Declaration) -> None:
+def attach(parameter: torch.Tensor, declaration: VariableSpec) -> None:
     """Let a parameter outside any module carry its declaration."""
     attributes = parameter.__dict__
     attributes[OWN] = declaration
@@ -114,7 +114,7 @@ def table_of(module: nn.Module) -> SpecTable | None:
     return table
 
 
-def declare(module: nn.Module, name: str, declaration: Declaration) -> None:
+def declare(module: nn.Module, name: str, declaration: VariableSpec) -> None:
     """Put a declaration into a module's table under a local name."""
     table: SpecTable | None = module.__dict__.get(TABLE) or table_of(module)
     if table is not None:
@@ -127,9 +127,9 @@ def is_declared(module: nn.Module, name: str) -> bool:
     return table is not None and name in table.declared
 
 
-def declaration_of(parameter: torch.Tensor) -> Declaration | None:
+def declaration_of(parameter: torch.Tensor) -> VariableSpec | None:
     """Return what a parameter was declared as, or None."""
-    own: Declaration | None = parameter.__dict__.get(OWN)
+    own: VariableSpec | None = parameter.__dict__.get(OWN)
     if own is not None:
         return own
     reference, name = _index.get(id(parameter), (None, ""))
@@ -139,10 +139,10 @@ def declaration_of(parameter: torch.Tensor) -> Declaration | None:
     return declarations_of([parameter])[0]
 
 
-def declarations_of(parameters: Sequence[torch.Tensor]) -> list[Declaration | None]:
+def declarations_of(parameters: Sequence[torch.Tensor]) -> list[VariableSpec | None]:
     """Return what each parameter was declared as, in one pass over the live tables."""
     global _index
-    found: dict[int, Declaration] = {}
+    found: dict[int, VariableSpec] = {}
     index: dict[int, tuple[weakref.ref[SpecTable], str]] = {}
     # tuple(set) is one step for other threads; iterating the set itself is not.
     for reference in tuple(_live):
@@ -190,8 +190,7 @@ def spec_of(parameter: torch.Tensor) -> VariableSpec | None:
             "A spec is kept for a parameter and found through it.",
             "Pass the parameter that variable() returned, or one of a module.",
         )
-    declaration = declaration_of(parameter)
-    return None if declaration is None else declaration.spec
+    return declaration_of(parameter)
 
 
 def checked_model(model: object, caller: str) -> nn.Module:
@@ -207,7 +206,7 @@ def checked_model(model: object, caller: str) -> nn.Module:
 
 def specs_of(parameters: Sequence[torch.Tensor]) -> list[VariableSpec | None]:
     """Return the spec of each parameter, or None, in one pass."""
-    return [None if d is None else d.spec for d in declarations_of(parameters)]
+    return declarations_of(parameters)
 
 
 def named_specs(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, VariableSpec]]:

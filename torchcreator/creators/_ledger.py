@@ -18,7 +18,7 @@ from torchcreator._chain.open_scopes import current
 from torchcreator._errors import called
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.live_modules import full_names
-from torchcreator._spec.spec import Declaration
+from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.types import VariableKwargs
 from torchcreator.constraints._base import Constraint
 from torchcreator.creators._changes import differs
@@ -201,7 +201,7 @@ class _Place:
     __slots__ = ("declaration", "local", "owner")
 
     def __init__(
-        self, owner: nn.Module | None, local: str | None, declaration: Declaration | None
+        self, owner: nn.Module | None, local: str | None, declaration: VariableSpec | None
     ) -> None:
         # A module may be referred to weakly; its parameters must not: torch refuses to swap those.
         self.owner = _nobody if owner is None else weakref.ref(owner)
@@ -214,10 +214,10 @@ def _nobody() -> None:
 
 
 def _entry(
-    order: int, parameter: nn.Parameter, declaration: Declaration | None, given: VariableKwargs
+    order: int, parameter: nn.Parameter, declaration: VariableSpec | None, given: VariableKwargs
 ) -> Entry:
     owner = given.get("module")
-    spec = None if declaration is None else declaration.spec
+    spec = declaration
     became: dict[str, Any] = {
         "dtype": parameter.dtype,
         "device": parameter.device,
@@ -246,5 +246,5 @@ def _asked() -> Iterator[str]:
     """Yield the creators of the open scopes, the innermost first."""
     link = current.get()
     while link is not None:
-        yield called(link.scope.creator)
+        yield called(link.creator)
         link = link.outward

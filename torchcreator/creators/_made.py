@@ -6,18 +6,18 @@ import torch
 from torch import nn
 
 from torchcreator._chain.target import target
-from torchcreator._spec.spec import Declaration
+from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.table import OWN, attach
 
 _INSTEAD = "_torchcreator_instead"
 
 
-def declaration_of_new(parameter: nn.Parameter) -> Declaration | None:
+def declaration_of_new(parameter: nn.Parameter) -> VariableSpec | None:
     """Return what a parameter was declared as; a module's own is not in its table yet."""
     waiting = target.get()
     if waiting is not None and waiting.made is parameter:
-        return waiting.declaration
-    own: Declaration | None = parameter.__dict__.get(OWN)
+        return waiting.spec
+    own: VariableSpec | None = parameter.__dict__.get(OWN)
     return own
 
 

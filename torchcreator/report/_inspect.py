@@ -9,8 +9,9 @@ from typing import Any
 from torch import nn
 
 from torchcreator._build.build import checked_place, checked_seed, recorded
+from torchcreator._chain.closing import relinked
 from torchcreator._chain.open_scopes import current
-from torchcreator._chain.scope import relinked
+from torchcreator._chain.scope import linked
 from torchcreator._errors import VariableTypeError, called, shown
 from torchcreator._recorder.recording import Recording, inside_another_recorder
 from torchcreator._spec.table import declarations_of, specs_of
@@ -92,7 +93,7 @@ def inspect(
 
 def _plain(factory: Callable[..., nn.Module], args: Any, kwargs: Any) -> nn.Module:
     """Call a factory with the open scopes around it: within a recorder, creators act at once."""
-    token = current.set(relinked(current.get()))
+    token = current.set(relinked(current.get(), linked))
     try:
         model = factory(*args, **kwargs)
     finally:
@@ -152,7 +153,7 @@ def _foresee(
             rows[id(made)] = dataclasses.replace(first, ties=(*first.ties, *held.names))
             continue
         if journey.declaration is not None:
-            spec = journey.declaration.spec
+            spec = journey.declaration
         decisions = (*decided.get(id(held.parameter), ()), *journey.changes)
         rows[id(made)] = row_of(held, made, spec, future.place, decisions)
     return Inventory(name, tuple(rows.values()), *buffers_of(model))

@@ -12,13 +12,14 @@ from typing_extensions import Unpack
 
 from torchcreator._build.context import under_way
 from torchcreator._build.recorded_parameter import TrueValue, ask, other_shape
+from torchcreator._chain.closing import relinked
 from torchcreator._chain.default import default_creator
-from torchcreator._chain.open_scopes import Link, current
-from torchcreator._chain.scope import creator_scope, current_chain, relinked
-from torchcreator._chain.target import Form, target_of
+from torchcreator._chain.open_scopes import Link, Root, current
+from torchcreator._chain.scope import current_chain, linked
+from torchcreator._chain.target import Asked, waiting_target
 from torchcreator._recorder.recording import Recording
 from torchcreator._spec.lazy import uninitialized
-from torchcreator._spec.spec import Declaration
+from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.table import specs_of
 from torchcreator._spec.types import NextCreator, VariableKwargs
 from torchcreator.report._reading import Held
@@ -35,37 +36,28 @@ class Foreseen:
         journey: What each creator did.
     """
 
-    form: Form | None = None  # its creators are always heard: what they answer goes elsewhere
-
-    def __init__(self, held: Held, device: torch.device) -> None:
+    def __init__(self, held: Held, recording: Recording) -> None:
         self.module: nn.Module | None = held.owner
         self.name = held.places[0]
         self.parameter = held.parameter
-        self.device = device
+        self.device = recording.device_of(held.parameter)
+        self.value = TrueValue(recording, held.parameter, self.name)
         self.made: nn.Parameter | None = None
-        self.declaration: Declaration | None = None
+        self.spec: VariableSpec | None = None
         self.journey = Journey()
 
-    def fill(
-        self,
-        data: torch.Tensor | None,
-        *,
-        shape: torch.Size | None,
-        dtype: torch.dtype | None,
-        device: torch.device | None,
-        trainable: bool,
-    ) -> nn.Parameter:
+    def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
         """Return a parameter on meta that stands for the recorded one."""
         own = self.parameter
         lazy: bool = is_lazy(own)
         if lazy:
-            return uninitialized(trainable, device, dtype or own.dtype)
-        asked = shape if data is None else data.shape
-        if asked is not None and asked != own.shape:
-            raise other_shape(self.name, own.shape, asked)
+            return uninitialized(asked.trainable, asked.device, asked.dtype or own.dtype)
+        shape = asked.shape if data is None else data.shape
+        if shape is not None and shape != own.shape:
+            raise other_shape(self.name, own.shape, shape)
         if data is None:
-            data = torch.empty(own.shape, dtype=dtype or own.dtype, device="meta")
-        return nn.Parameter(data, trainable)
+            data = torch.empty(own.shape, dtype=asked.dtype or own.dtype, device="meta")
+        return nn.Parameter(data, asked.trainable)
 
     @property
     def place(self) -> torch.device:
@@ -93,18 +85,15 @@ def foresee(
     link = current.get()
     assert link is not None  # somebody asked because there is one
     trace.inside = False  # these scopes were opened before
-    opened = relinked(link, Link(creator_scope(_make_nothing), None, _END, _END, link.root))
-    assert opened is not None
+    opened = relinked(link, linked, around=_nothing_made(link.root))
     found = []
     token = current.set(opened)
     try:
         chain = current_chain()
         specs = specs_of([held.parameter for held in parameters])
         for held, spec in zip(parameters, specs, strict=True):
-            target = Foreseen(held, recording.device_of(held.parameter))
-            value = TrueValue(recording, held.parameter, target.name)
-            places = held.places
-            ask(chain, target, value, device=target.device, names=places, spec=spec)
+            target = Foreseen(held, recording)
+            ask(chain, target, target.value, device=target.device, names=held.places, spec=spec)
             target.journey = trace.journeys.pop()
             found.append(target)
     finally:
@@ -114,19 +103,23 @@ def foresee(
 
 def _make_nothing(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
     """Make every variable on meta; where its shape is known, without asking for its value."""
-    waiting = target_of(kwargs.get("module"))
+    waiting = waiting_target()
     value: Any = kwargs.get("initial_value")
     shape, dtype = kwargs.get("shape"), kwargs.get("dtype")
     if waiting is not None and not is_lazy(waiting.parameter):
         shape = waiting.parameter.shape if shape is None else shape
         dtype = dtype or waiting.parameter.dtype
-    if callable(value) and not isinstance(value, torch.Tensor):
+    own = waiting is not None and value is waiting.value
+    if not own and callable(value) and not isinstance(value, torch.Tensor):
         kwargs["initial_value"] = _standing_for(value, shape, dtype)
     kwargs["device"] = "meta"
     return next_creator(**kwargs)
 
 
-_END = _make_nothing, default_creator
+def _nothing_made(root: Root) -> Link:
+    """Return a chain whose only creator makes nothing, and which no trace notes."""
+    step = _make_nothing, default_creator
+    return Link(None, _make_nothing, None, step, step, root)
 
 
 def _standing_for(

@@ -12,16 +12,17 @@ from typing import Any
 from torch import nn
 
 from torchcreator._call_site import opener, place
-from torchcreator._chain import observers, scope
+from torchcreator._chain import decorator, observers, scope
+from torchcreator._chain.closing import chain
 from torchcreator._chain.open_scopes import Link
 from torchcreator._errors import called
-from torchcreator._spec.spec import Declaration
+from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._changes import differs, in_words
 from torchcreator.creators._made import declaration_of_new
 from torchcreator.report._rows import TIED, Decision
 
-_BETWEEN = (__file__, scope.__file__, contextlib.__file__)
+_BETWEEN = (__file__, scope.__file__, decorator.__file__, contextlib.__file__)
 _KEYWORDS = tuple(VariableKwargs.__annotations__)
 
 
@@ -39,7 +40,7 @@ class Journey:
     decisions: list[Decision | None] = field(default_factory=list)
     device: Any = None
     parameter: nn.Parameter | None = None
-    declaration: Declaration | None = None
+    declaration: VariableSpec | None = None
 
     @property
     def changes(self) -> tuple[Decision, ...]:
@@ -60,21 +61,22 @@ class Trace:
         self.journeys: list[Journey] = []
         self.inside = True
         self._handed_on: tuple[Journey, int, int] | None = None
-        self._labels: dict[int, tuple[str, str | None]] = {}
+        self._labels: dict[int, tuple[str, str | None, Creator]] = {}
         self._numbers: dict[str, dict[tuple[str | None, int], int]] = {}
 
-    def traced(self, scope: Any, outward: Link | None) -> Creator:
-        """Return what is called in the place of the scope's creator, inside ``outward``."""
-        label, opened = self._label(scope, outward, sys._getframe(2))
-        return self._between(scope.creator, label, opened, depth=len(list(_outward(outward))))
+    def traced(self, creator: Creator, outward: Link | None) -> Creator:
+        """Return what is called in the place of a scope's creator, inside ``outward``."""
+        label, opened = self._label(creator, outward, sys._getframe(2))
+        return self._between(creator, label, opened, depth=len(list(chain(outward))))
 
-    def _label(self, scope: Any, outward: Link | None, frame: Any) -> tuple[str, str | None]:
+    def _label(self, creator: Creator, outward: Link | None, frame: Any) -> tuple[str, str | None]:
         """Return a name that tells creators apart, and where the scope was opened."""
-        name = in_words("creator", scope.creator)
+        name = in_words("creator", creator)
         opened = place(*opener(frame, _BETWEEN)) if self.inside else None
         same = (name, opened)
-        nested = sum(self._labels.get(id(link.scope)) == same for link in _outward(outward))
-        self._labels[id(scope)] = same
+        around = (self._labels.get(id(link.creator)) for link in chain(outward))
+        nested = sum(label is not None and label[:2] == same for label in around)
+        self._labels[id(creator)] = (*same, creator)  # held, for its id
         numbers = self._numbers.setdefault(name, {})
         number = numbers.setdefault((opened, nested), len(numbers) + 1)
         return (name if number == 1 else f"{name} ({number})"), opened
@@ -168,12 +170,6 @@ _UNSET: dict[str, Any] = {"validate_shape": True}
 """What a keyword that a creator drops becomes, where that is not None or what None stands for."""
 
 
-def _outward(link: Link | None) -> Iterator[Link]:
-    while link is not None:
-        yield link
-        link = link.outward
-
-
 class _Tracers:
     """Every trace under way, each in its own thread."""
 
@@ -181,14 +177,13 @@ class _Tracers:
         self._traces: dict[int, Trace] = {}
         self._changing = Lock()
 
-    def traced(self, scope: Any, outward: Link | None) -> Creator:
-        """Return what is called in the place of the scope's creator, in whichever thread this is.
+    def traced(self, creator: Creator, outward: Link | None) -> Creator:
+        """Return what is called in the place of a scope's creator, in whichever thread this is.
 
         One that inspects nothing, because another does, gets the creator itself.
         """
         trace = self._traces.get(get_ident())
-        creator: Creator = scope.creator
-        return creator if trace is None else trace.traced(scope, outward)
+        return creator if trace is None else trace.traced(creator, outward)
 
     def exchange(self, trace: Trace | None) -> Trace | None:
         """Put a trace in the place of this thread's; return the one that was there."""

@@ -207,7 +207,7 @@ def _twice() -> str:
     """Asked twice in one chain."""
     link = current.get()
     assert link is not None
-    with creator_scope(link.scope.creator):
+    with creator_scope(link.creator):
         variable(torch.ones(2), name="gain")
         nn.Linear(3, 2)
     return ""

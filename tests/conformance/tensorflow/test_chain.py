@@ -154,13 +154,10 @@ def test_chain_15_dropped_keywords():
 
 
 def test_chain_16_none_before_the_creators():
-    """Differs for synchronization: both policies' None is normalised before the first creator.
-
-    ``trainable=None`` is passed through, in both.
-    """
+    """Differs for aggregation: None is passed through, as it is for the others in both."""
     seen = seen_by_a_creator(1.0, aggregation=None, synchronization=None, trainable=None)
-    assert seen["aggregation"] is AGG.NONE
-    assert seen["synchronization"] is SYNC.AUTO
+    assert seen["aggregation"] is None
+    assert seen["synchronization"] is None
     assert seen["trainable"] is None
 
 

@@ -1,0 +1,113 @@
+"""What goes wrong with scopes and creators, in words."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from types import CodeType, FrameType, TracebackType
+from typing import Any
+
+from torchcreator._errors import (
+    CreatorRecursionError,
+    CreatorResultError,
+    ScopeError,
+    VariableTypeError,
+    called,
+    shown,
+)
+from torchcreator._spec.types import Creator
+
+_ENOUGH = 8
+"""Nested calls of the chain in one traceback that nobody makes on purpose."""
+
+
+def explained(
+    error: RecursionError, entry: Callable[..., Any], chain: Callable[..., Any], name: str | None
+) -> RecursionError:
+    """Return the error to raise for ``error``: itself, unless the chain called itself for ever.
+
+    Args:
+        error: What Python raised.
+        entry: The function through which the chain is entered; it calls the first creator.
+        chain: A link of the chain. It calls a creator, and as in ``entry``, its variable
+            ``creator`` holds it.
+        name: The variable's name.
+    """
+    if isinstance(error, CreatorRecursionError):
+        return error
+    link: CodeType = chain.__code__
+    creators = _creators(error.__traceback__, entry.__code__, link)
+    if len(creators) < _ENOUGH:
+        return error
+    return CreatorRecursionError(
+        f"Creator {called(creators[-1])} made variables for ever, "
+        f"the last one {name or 'Variable'!r}.",
+        "variable() and a module's constructor inside a creator run the whole chain again, "
+        "this creator included.",
+        "End the creator with: return next_creator(**kwargs)",
+    )
+
+
+def _creators(traceback: TracebackType | None, entry: CodeType, link: CodeType) -> list[Any]:
+    """Return the creator that was running each time that ``entry`` was called inside one."""
+    running: Any = None
+    found = []
+    before: FrameType | None = None
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if frame is not before:  # a frame that raises anew comes twice
+            if frame.f_code is entry and running is not None:
+                found.append(running)
+            if frame.f_code is entry or frame.f_code is link:
+                running = frame.f_locals.get("creator", running)
+        before, traceback = frame, traceback.tb_next
+    return found
+
+
+def check_scope(scope: Any) -> None:
+    """Refuse what no scope can be made of."""
+    creators, modules = scope.creators, scope.modules
+    wrong = [shown(creator) for creator in creators if not callable(creator)]
+    if creators and not wrong and isinstance(modules, bool):
+        return
+    scope.opened = False  # it is told by the error, and not once more when it is collected
+    if wrong or not creators:
+        raise VariableTypeError(
+            f"creator_scope got {wrong[0] if wrong else 'no creator'}.",
+            "It is called as creator(next_creator, **kwargs) for each variable.",
+            "Pass a function, def creator(next_creator, **kwargs): "
+            "return next_creator(**kwargs), say.",
+        )
+    raise VariableTypeError(
+        f"creator_scope got modules={shown(modules)}.",
+        "The parameters of stock modules either pass the creator or do not.",
+        "Pass True or False.",
+    )
+
+
+def already_open(scope: object) -> ScopeError:
+    """Return the error for a scope that is entered twice."""
+    return ScopeError(
+        f"{scope!r} is already open.",
+        "One scope object stands for one place in the chain.",
+        "Make a new one: creator_scope(creator).",
+    )
+
+
+def warn_never_entered(scope: object) -> None:
+    """Say that a scope was made for nothing."""
+    warnings.warn(
+        f"{scope!r} was never entered: no variable passed it. Write `with creator_scope(...):`.",
+        RuntimeWarning,
+        stacklevel=3,
+        source=scope,
+    )
+
+
+def returned_none(creator: Creator, name: Any) -> CreatorResultError:
+    """Return the error for a creator that forgot to return what it made."""
+    return CreatorResultError(
+        f"Creator {called(creator)} returned None for variable {name or 'Variable'!r}.",
+        "Whatever a creator returns becomes the variable.",
+        "End it with: return next_creator(**kwargs)",
+    )
