@@ -21,7 +21,7 @@ def kept() -> list[set[str]]:
 def in_the_table() -> list[set[str]]:
     """Return the layers in the table of the page on architecture, the upper ones first."""
     page = (ROOT / "docs" / "architecture.md").read_text()
-    table = page.split("## Layers")[1].split("## ")[0]
+    table = page.split("## Rooms")[1].split("## ")[0]
     rows = re.findall(r"^\|[^|]*\|([^|]*`[^|]*)\|", table, re.MULTILINE)
     return [set(re.findall(r"`(\w+)/?`", part)) for row in rows for part in row.split(";")]
 
@@ -44,3 +44,23 @@ def test_the_diagram_agrees():
     found = in_the_diagram()
     assert set(found) <= set(place)
     assert [place[name] for name in found] == sorted(place[name] for name in found)
+
+
+def test_the_drawing_has_every_room():
+    """The drawing shows the rooms that `lint-imports` knows, line by line, in its order."""
+    drawing = (ROOT / "docs" / "images" / "rooms.svg").read_text()
+    drawn: dict[int, set[str]] = {}
+    for y, name in re.findall(r'class="code" x="[\d.]+" y="(\d+)">(\w+)<', drawing):
+        drawn.setdefault(int(y), set()).add(name)
+    assert [drawn[y] for y in sorted(drawn)] == kept()
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_every_file_that_is_named_is_there(page):
+    """What a page calls a file of a room is one."""
+    rooms = "|".join(sorted(name for line in kept() for name in line))
+    named = set(re.findall(rf"`((?:{rooms})/\w+)", (ROOT / page).read_text()))
+    assert named
+    package = ROOT / "torchcreator"
+    missing = [name for name in named if not list(package.glob(f"{name}*"))]
+    assert missing == []
