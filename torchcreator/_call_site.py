@@ -10,12 +10,11 @@ import functools
 import importlib.util
 import os
 import sys
-import sysconfig
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import NamedTuple, TypeAlias
 
-_STANDARD = sysconfig.get_paths()["stdlib"]
+_STANDARD = str(Path(os.__file__).parent)
 _OURS = f"{Path(__file__).parent}{os.sep}"
 _BETWEEN = (_OURS, contextlib.__file__)
 """Files that stand between a scope and the line that opened it."""

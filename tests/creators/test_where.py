@@ -78,7 +78,9 @@ def test_an_unnamed_variable_is_called_variable():
 
 def test_the_name_of_a_creator_says_what_it_does():
     """The scope's repr, and so an error, shows the call."""
-    shown = repr(tc.creator_scope(where(freeze(), name="*.bias")))
+    scope = tc.creator_scope(where(freeze(), name="*.bias"))
+    with scope:
+        shown = repr(scope)
     assert shown == "creator_scope(where(freeze(), name='*.bias'))"
 
 

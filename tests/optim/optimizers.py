@@ -60,7 +60,7 @@ def still(p: nn.Parameter) -> nn.Parameter:
 def declare_like(module: nn.Module, name: str, like: nn.Parameter) -> None:
     """Declare a parameter of a module as another one was."""
     declaration = declaration_of(like)
-    declare(module, name, type(declaration)(declaration))
+    declare(module, name, declaration._replace())
 
 
 def gathered(p: torch.Tensor) -> torch.Tensor:

@@ -57,9 +57,7 @@ def attached(value: torch.Tensor, constraint: object, name: str) -> nn.Parameter
 
     like = declaration_of(tc.variable([1.0], constraint="non_neg"))
     p = nn.Parameter(value)
-    fields = list(like)
-    fields[0], fields[4] = name, constraint
-    attach(p, type(like)(fields))
+    attach(p, like._replace(name=name, constraint=constraint))
     return p
 
 

@@ -82,7 +82,7 @@ OF_INSTANCES = {
 
 EVERYWHERE = {
     "_asyncioTestContext",  # of unittest
-    "_fields",  # of a namedtuple, where it is documented
+    *("_fields", "_replace"),  # of a named tuple, where they are documented
     "_modules",  # a module's own dictionaries, which every extension of torch reads
     "_parameters",
 }
