@@ -63,7 +63,7 @@ class Place(NamedTuple):
 
 def place_of(state: torch.Tensor) -> Place:
     """Return where a state stands in its block."""
-    with _as_written():
+    with as_written():
         return _place_of(state)
 
 
@@ -81,7 +81,7 @@ def after(state: torch.Tensor, outputs: int, *, keep_cached: bool = True) -> tor
 def advance(generator: torch.Generator, outputs: int) -> None:
     """Move a CPU generator on by ``outputs``; a normal value that waits to be used stays."""
     if outputs < _WORTH_A_LOOK:
-        with _as_written():
+        with as_written():
             _draw(generator, outputs)
     else:
         generator.set_state(after(generator.get_state(), outputs))
@@ -91,7 +91,7 @@ class Start:
     """A state to go on from, any number of times: what depends on it alone is computed once."""
 
     def __init__(self, state: torch.Tensor) -> None:
-        with _as_written():
+        with as_written():
             self._state = state.clone()
         self._windows: torch.Tensor | None = None
 
@@ -102,7 +102,7 @@ class Start:
             outputs: How many, 0 or more.
             keep_cached: Whether a normal value that waits to be used stays in the state.
         """
-        with _as_written():
+        with as_written():
             if self._is_jump_cheaper(outputs):
                 state = self._jumped(outputs)
             else:
@@ -190,7 +190,7 @@ _verdict: list[bool] = []
 
 def _agree() -> bool:
     try:
-        with _as_written():
+        with as_written():
             generator = torch.Generator(_CPU)
             start = Start(generator.manual_seed(5489).get_state())
             return torch.equal(start._jumped(10_000), start._drawn(10_000))
@@ -280,7 +280,7 @@ def _field(state: torch.Tensor, start: int, end: int, dtype: torch.dtype) -> tor
 
 
 @contextmanager
-def _as_written() -> Iterator[None]:
+def as_written() -> Iterator[None]:
     """Run what follows as it is written, whatever modes the caller has open."""
     with torch.inference_mode(False), no_function_modes():
         guard = past_dispatch()
