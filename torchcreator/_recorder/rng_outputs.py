@@ -1,7 +1,10 @@
 """What each random operation takes of torch's CPU generator, in outputs of 32 bits.
 
-The counts were read off torch 2.13. They differ between versions and builds, so whoever relies on
-one asks `rng_probes`, which tries it first. An operation that is not here, or not in all of its
+Counts differ between versions and builds, so whoever relies on one asks `rng_probes`, which tries
+it first. Before 2.13 `trunc_normal_`, normals of half precision and what MKL draws are known to
+differ.
+
+An operation that is not here, or not in all of its
 forms, is not known: its count depends on the numbers drawn, or was not looked at.
 """
 
@@ -16,6 +19,9 @@ from torch import nn
 from torchcreator._recorder.rng_draw import Draw
 from torchcreator._recorder.tape import Op, Ref
 from torchcreator._torch.dispatch import OpOverload, schema_of
+
+READ_ON = (2, 13)
+"""The version of torch that the counts were read on."""
 
 
 def draw_of(op: Op) -> Draw | None:

@@ -9,7 +9,7 @@ import torch
 
 from torchcreator._recorder.rng_draw import Draw
 from torchcreator._recorder.rng_jump import after, as_written, place_of
-from torchcreator._recorder.rng_outputs import draw_of, form_of, is_contiguous, name_of
+from torchcreator._recorder.rng_outputs import READ_ON, draw_of, form_of, is_contiguous, name_of
 from torchcreator._recorder.tape import Op, Ref
 
 Kind = tuple[object, ...]
@@ -33,7 +33,8 @@ def known_draw(op: Op) -> Draw | None:
     The first of each kind in a process is tried: a small one is run on a generator of its own.
 
     Warns:
-        UnknownDrawWarning: It took something else. Once for each operation.
+        UnknownDrawWarning: It took something else, and this torch is not older than the one that
+            was read, where that is no news. Once for each operation.
     """
     draw = draw_of(op)
     if draw is None or op.traits.seeded is None:
@@ -55,7 +56,11 @@ def _kind(op: Op, draw: Draw) -> Kind:
     forms = filter(None, map(form_of, (*op.args, *op.outputs)))
     tensors = tuple([(form.dtype, is_contiguous(form)) for form in forms])
     small, tail = draw.elements < 16, draw.elements % 16 > 0
-    return name_of(op), tensors, small, tail, draw.serial > 0, draw.each, draw.fill
+    span = 0
+    if draw.fill is torch.Tensor.random_ and draw.numbers:  # from some power of 2 on it takes two
+        low, high = map(int, draw.numbers)
+        span = (high - low).bit_length()
+    return name_of(op), tensors, small, tail, span, draw.serial > 0, draw.each, draw.fill
 
 
 def _agrees(op: Op, draw: Draw) -> bool:
@@ -122,7 +127,7 @@ def _real(value: Any) -> Any:
 
 
 def _tell(name: str) -> None:
-    if name in _told:
+    if name in _told or tuple(map(int, torch.__version__.split(".")[:2])) < READ_ON:
         return
     _told.add(name)
     message = (
