@@ -284,6 +284,14 @@ def test_a_layer_that_torch_refuses_is_not_known():
     assert draw_of(op._replace(args=(ref, 0.5))) is None
 
 
+def test_weights_that_torch_refuses_are_not_known():
+    """A sample by weights that are no floating-point numbers is left to torch."""
+    op = drawing_op(lambda: torch.multinomial(torch.ones(5), 2))
+    (ref, samples) = op.args
+    assert draw_of(op) is not None
+    assert draw_of(op._replace(args=(ref._replace(dtype=torch.int64), samples))) is None
+
+
 @as_read
 @pytest.mark.parametrize("dtype", REAL, ids=str)
 @pytest.mark.parametrize("n", [5, 16, 53])
