@@ -159,6 +159,20 @@ def test_a_value_at_hand_stays_or_goes(start):
 
 
 @from_every_state
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_the_value_that_waits_is_made_anew(start, dtype):
+    """Past normals made in pairs, the second of the last pair waits, whatever type they are of."""
+    had = place_of(start().get_state()).cached
+    for n in (1 + had, 5 + had, 1001 + had):
+        generator = start()
+        torch.empty(2 * n, dtype=dtype)[::2].normal_(3.0, 2.0, generator=generator)
+        drawn(generator, 1_000_000)
+        outputs = 2 * (n - had) + 2
+        there = Start(start().get_state()).after(outputs + 1_000_000, pair=outputs - 4)
+        assert torch.equal(there, generator.get_state())
+
+
+@from_every_state
 def test_a_generator_is_advanced(start):
     """`advance` leaves a generator where drawing does."""
     for outputs in (0, 1, 1000, 3_000_001):

@@ -24,7 +24,7 @@ _CPU = torch.device("cpu")
 
 # Where a state holds what, in bytes. A word is 32 bits in a field of 64; a block has 624 of them,
 # and the next block is made when the next output is asked for.
-_STATE, _LEFT, _NEXT, _FIRST, _CACHED, _FLAG = 5056, 8, 16, 24, 5024, 5040
+_LEFT, _NEXT, _FIRST, _CACHED, _FLAG, _END = 8, 16, 24, 5024, 5040, 5056
 _WORDS = 624
 _AFTER_WORDS = _FIRST + 8 * _WORDS
 
@@ -95,22 +95,37 @@ class Start:
             self._state = state.clone()
         self._windows: torch.Tensor | None = None
 
-    def after(self, outputs: int, *, keep_cached: bool = True) -> torch.Tensor:
+    def after(
+        self, outputs: int, *, keep_cached: bool = True, pair: int | None = None
+    ) -> torch.Tensor:
         """Return the state after ``outputs`` more, as a tensor of its own.
 
         Args:
             outputs: How many, 0 or more.
             keep_cached: Whether a normal value that waits to be used stays in the state.
+            pair: After how many outputs the four begin that make a pair of normal values, the
+                second of which is to wait in the state instead.
         """
         with as_written():
-            if self._is_jump_cheaper(outputs):
-                state = self._jumped(outputs)
-            else:
-                state = self._drawn(outputs)
+            state = self._moved(outputs)
             if not keep_cached:
-                state[_CACHED : _CACHED + 8] = 0
-                state[_FLAG : _FLAG + 4] = 0
+                state[_CACHED:_END] = 0
+            if pair is not None:
+                state[_CACHED:_END] = self._waiting(pair)
             return state
+
+    def _waiting(self, pair: int) -> torch.Tensor:
+        """Return the part of a state that holds the second of a pair of normal values."""
+        state = self._moved(pair)
+        state[_CACHED:_END] = 0
+        generator = torch.Generator(_CPU)
+        generator.set_state(state)
+        torch.empty(1, dtype=torch.float64, device=_CPU).normal_(generator=generator)
+        return generator.get_state()[_CACHED:_END]
+
+    def _moved(self, outputs: int) -> torch.Tensor:
+        way = self._jumped if self._is_jump_cheaper(outputs) else self._drawn
+        return way(outputs)
 
     def _is_jump_cheaper(self, outputs: int) -> bool:
         if outputs < _WORTH_A_LOOK or not jumps():
@@ -145,7 +160,7 @@ class Start:
         # Of word 0 only the highest bit is part of what the recurrence repeats, so the sequence
         # begins at word 1, and one bit more than the degree is wanted.
         words = _words(self._lowest_bits(_WORDS * blocks - 1))
-        _field(state, _FIRST, _AFTER_WORDS, torch.int64).copy_(words)
+        state[_FIRST:_AFTER_WORDS].view(torch.int64).copy_(words)
         _put_place(state, left=_WORDS + 1 - used, following=used)
         return state
 
@@ -271,12 +286,8 @@ def _place_of(state: torch.Tensor) -> Place:
 
 
 def _put_place(state: torch.Tensor, *, left: int, following: int) -> None:
-    _field(state, _LEFT, _LEFT + 4, torch.int32).fill_(left)
-    _field(state, _NEXT, _FIRST, torch.int64).fill_(following)
-
-
-def _field(state: torch.Tensor, start: int, end: int, dtype: torch.dtype) -> torch.Tensor:
-    return state[start:end].view(dtype)
+    state[_LEFT : _LEFT + 4].view(torch.int32).fill_(left)
+    state[_NEXT:_FIRST].view(torch.int64).fill_(following)
 
 
 @contextmanager
