@@ -124,8 +124,7 @@ class Start:
         return generator.get_state()[_CACHED:_END]
 
     def _moved(self, outputs: int) -> torch.Tensor:
-        way = self._jumped if self._is_jump_cheaper(outputs) else self._drawn
-        return way(outputs)
+        return (self._jumped if self._is_jump_cheaper(outputs) else self._drawn)(outputs)
 
     def _is_jump_cheaper(self, outputs: int) -> bool:
         if outputs < _WORTH_A_LOOK or not jumps():
