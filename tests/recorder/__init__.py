@@ -1,0 +1,1 @@
+"""The recorder: what it logs, and what its replays give back."""

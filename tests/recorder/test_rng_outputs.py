@@ -1,0 +1,418 @@
+"""What draws take of the generator: the table says what torch does."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tests.recorder.drawing import after_plainly, drawing_op, drawing_ops, start_states
+from torchcreator._recorder.rng_draw import cut_near, cuts
+from torchcreator._recorder.rng_jump import after, place_of
+from torchcreator._recorder.rng_outputs import READ_ON, draw_of, form_of, is_contiguous
+
+SIZES = [0, 1, 2, 15, 16, 53]
+REAL = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+COMPLEX = [torch.complex64, torch.complex128]
+INTEGRAL = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
+ALL = [*REAL, *INTEGRAL, torch.bool]
+
+
+def flat(n, dtype):
+    return torch.empty(n, dtype=dtype)
+
+
+def transposed(n, dtype):
+    return torch.empty(n, 3, dtype=dtype).t()
+
+
+def with_gaps(n, dtype):
+    return torch.empty(2 * n, dtype=dtype)[::2]
+
+
+def a_slice(n, dtype):
+    return torch.empty(n + 3, dtype=dtype)[3:]
+
+
+def channels_last(n, dtype):
+    return torch.empty(n, 2, 2, 3, dtype=dtype, memory_format=torch.channels_last)
+
+
+LAYOUTS = [flat, transposed, with_gaps, a_slice, channels_last]
+
+
+def chances(n, dtype):
+    return torch.full((n,), 0.3, dtype=dtype)
+
+
+IN_PLACE = {
+    "uniform_": (lambda t: t.uniform_(), REAL + COMPLEX),
+    "uniform_ in a range": (lambda t: t.uniform_(-0.5, 0.25), REAL),
+    "aten uniform_": (torch.ops.aten.uniform_, REAL),
+    "init.uniform_": (nn.init.uniform_, REAL),
+    "normal_": (lambda t: t.normal_(), REAL + COMPLEX),
+    "normal_ with a scale": (lambda t: t.normal_(1.0, std=0.02), REAL),
+    "aten normal_": (torch.ops.aten.normal_, REAL),
+    "init.normal_": (nn.init.normal_, REAL),
+    "init.trunc_normal_": (lambda t: nn.init.trunc_normal_(t, std=0.02), REAL),
+    "log_normal_": (lambda t: t.log_normal_(), REAL),
+    "exponential_": (lambda t: t.exponential_(), REAL),
+    "cauchy_": (lambda t: t.cauchy_(), REAL),
+    "geometric_": (lambda t: t.geometric_(0.3), REAL + INTEGRAL),
+    "bernoulli_": (lambda t: t.bernoulli_(), ALL),
+    "bernoulli_ never": (lambda t: t.bernoulli_(0.0), ALL),
+    "bernoulli_ by a tensor": (lambda t: t.bernoulli_(torch.full(t.shape, 0.3)), ALL),
+    "bernoulli_ by float64": (
+        lambda t: t.bernoulli_(torch.full(t.shape, 0.3, dtype=torch.float64)),
+        ALL,
+    ),
+    "random_": (lambda t: t.random_(), ALL),
+    "random_ to": (lambda t: t.random_(100), REAL + INTEGRAL),
+    "random_ from to": (lambda t: t.random_(3, 100), REAL + INTEGRAL),
+    "random_ below 2^28": (lambda t: t.random_(-5, (1 << 28) - 6), [torch.int64, torch.float64]),
+    "random_ of 2^28": (lambda t: t.random_(-5, (1 << 28) - 5), [torch.int64, torch.float64]),
+    "random_ of 2^31": (lambda t: t.random_(-(1 << 31), (1 << 31) - 1), [torch.int32, torch.int64]),
+    "random_ of 2^40": (lambda t: t.random_(1 << 40), [torch.int64, torch.float64]),
+}
+
+OF_A_SIZE = {
+    "rand": (lambda n, d: torch.rand(n, dtype=d), REAL + COMPLEX),
+    "randn": (lambda n, d: torch.randn(n, dtype=d), REAL + COMPLEX),
+    "randn of two dimensions": (lambda n, d: torch.randn(n, 3, dtype=d), REAL),
+    "randint": (lambda n, d: torch.randint(7, (n,), dtype=d), REAL + INTEGRAL),
+    "randint from": (lambda n, d: torch.randint(-7, 7, (n,), dtype=d), REAL + INTEGRAL[1:]),
+    "randint of 2^40": (lambda n, d: torch.randint(1 << 40, (n,), dtype=d), [torch.int64]),
+    "randperm": (lambda n, d: torch.randperm(n, dtype=d), [torch.int32, torch.int64]),
+    "normal": (lambda n, d: torch.normal(1.0, 2.0, (n,), dtype=d), REAL),
+    "bernoulli": (lambda n, d: torch.bernoulli(chances(n, d)), REAL),
+    "bernoulli with p": (lambda n, d: torch.bernoulli(chances(n, d), 0.5), REAL),
+    "dropout": (lambda n, d: F.dropout(chances(n + 1, d), 0.5), REAL),
+    "multinomial": (lambda n, d: torch.multinomial(chances(n + 4, d), 3), REAL),
+    "multinomial of rows": (lambda n, d: torch.multinomial(torch.ones(n + 1, 5), 2), [None]),
+    "multinomial again and again": (
+        lambda n, d: torch.multinomial(chances(3, d), n + 2, replacement=True),
+        REAL,
+    ),
+    "multinomial again in rows": (
+        lambda n, d: torch.multinomial(torch.ones(n + 1, 5), 3, replacement=True),
+        [None],
+    ),
+    "multinomial once": (
+        lambda n, d: torch.multinomial(chances(n + 4, d), 1, replacement=True),
+        REAL,
+    ),
+}
+
+LIKE = {
+    "rand_like": (torch.rand_like, REAL),
+    "randn_like": (torch.randn_like, REAL + COMPLEX),
+    "randint_like": (lambda t: torch.randint_like(t, 7), REAL + INTEGRAL),
+    "randint_like from": (lambda t: torch.randint_like(t, -7, 7), REAL),
+    "randn_like otherwise": (
+        lambda t: torch.randn_like(t, dtype=torch.float64, memory_format=torch.contiguous_format),
+        REAL,
+    ),
+    "normal with means": (lambda t: torch.normal(t.fill_(1.0), 2.0), REAL),
+    "normal with deviations": (lambda t: torch.normal(1.0, t.fill_(2.0)), REAL),
+    "normal with both": (lambda t: torch.normal(t.fill_(1.0), t.clone()), REAL),
+}
+
+OF_MATRICES = {
+    "kaiming_uniform_": (lambda t: nn.init.kaiming_uniform_(t, a=5**0.5), REAL),
+    "kaiming_uniform_ by the other side": (
+        lambda t: nn.init.kaiming_uniform_(t, mode="fan_out", nonlinearity="relu"),
+        REAL,
+    ),
+    "kaiming_normal_": (nn.init.kaiming_normal_, REAL),
+    "xavier_uniform_": (nn.init.xavier_uniform_, REAL),
+    "xavier_normal_": (nn.init.xavier_normal_, REAL),
+    "orthogonal_": (lambda t: nn.init.orthogonal_(t, gain=2.0), REAL[:2]),
+}
+
+
+def fills(function, layout, n, dtype):
+    return lambda: function(layout(n, dtype))
+
+
+def cases():
+    """Yield a name and a draw, for every entry of the table."""
+    for name, (function, dtypes) in [*IN_PLACE.items(), *LIKE.items()]:
+        for layout, n, dtype in itertools.product(LAYOUTS, SIZES, dtypes):
+            yield f"{name} {layout.__name__}", fills(function, layout, n, dtype)
+    for name, (function, dtypes) in OF_A_SIZE.items():
+        for n, dtype in itertools.product(SIZES, dtypes):
+            yield name, lambda function=function, n=n, dtype=dtype: function(n, dtype)
+    for name, (function, dtypes) in OF_MATRICES.items():
+        for n, dtype in itertools.product(SIZES[1:], dtypes):
+            for shape in ((n, 3), (4, n), (2, n, 2, 2)):
+                yield (
+                    name,
+                    lambda function=function, shape=shape, dtype=dtype: function(
+                        torch.empty(shape, dtype=dtype)
+                    ),
+                )
+            yield f"{name} transposed", fills(function, transposed, n, dtype)
+
+
+CASES: dict[str, list] = {}
+for case, draws in cases():
+    CASES.setdefault(case, []).append(draws)
+
+
+as_read = pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < READ_ON,
+    reason="the table was read off a later torch; the probes' tests hold on this one, too",
+)
+
+
+def is_right(draw, draws):
+    """Return whether a draw takes what is said of it, from every start."""
+    for state in start_states():
+        outputs, cached = draw.taken(cached=place_of(state).cached)
+        drawn, counted = after_plainly(state, draws), after(state, outputs)
+        if not torch.equal(drawn[:5024], counted[:5024]) or place_of(drawn).cached != cached:
+            return False
+    return True
+
+
+@as_read
+@pytest.mark.parametrize("name", CASES)
+def test_every_count_is_what_torch_takes(name):
+    """From every start, for every size and dtype: the outputs, and whether a normal value waits."""
+    for draws in CASES[name]:
+        op = drawing_op(draws)
+        draw = draw_of(op)
+        assert draw is not None, op
+        assert is_right(draw, draws), op
+
+
+LARGE = 70_001  # above it torch shares work out among threads
+
+
+@as_read
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_large_draws_take_in_proportion(name):
+    """The same where a tensor is large."""
+    function, (dtype, *_) = IN_PLACE[name]
+    draws = fills(function, flat, LARGE, dtype)
+    assert is_right(draw_of(drawing_op(draws)), draws)
+
+
+def draws_of_all_kinds():
+    """Draw what a constructor may: odd sizes, all dtypes, serial normals before vectorised ones."""
+    linear = nn.Linear(5, 7)
+    made = [
+        torch.randn(1),
+        nn.LSTM(3, 5, num_layers=2).weight_ih_l0,
+        torch.randn(40, dtype=torch.float64),
+        torch.randn(7, dtype=torch.bfloat16),
+        torch.randperm(100),
+        torch.empty(4, 4).t().normal_(),
+        torch.empty(3).log_normal_(),
+        torch.rand(5, dtype=torch.float64),
+        torch.empty(3, 3).exponential_(),
+        torch.randn(1001),
+        nn.Embedding(11, 3).weight,
+        nn.Conv2d(3, 5, 3).weight,
+    ]
+    nn.init.orthogonal_(linear.weight)
+    nn.init.trunc_normal_(linear.bias, std=0.02)
+    return made
+
+
+@as_read
+@pytest.mark.parametrize("state", start_states(), ids=["fresh", "used", "cached"])
+def test_counts_add_up(state):
+    """From a constructor's start its draws, taken together, lead to its end."""
+    total, cached = 0, place_of(state).cached
+    for op in drawing_ops(draws_of_all_kinds):
+        outputs, cached = draw_of(op).taken(cached=cached)
+        total += outputs
+    drawn = after_plainly(state, draws_of_all_kinds)
+    assert torch.equal(drawn[:5024], after(state, total)[:5024])
+    assert place_of(drawn).cached == cached
+
+
+UNKNOWN = {
+    "rejection": lambda: nn.init.trunc_normal_(torch.empty(50), std=0.5),
+    "rejection by a shifted mean": lambda: nn.init.trunc_normal_(torch.empty(50), 1.9, 0.1),
+    "rejection among serial values": lambda: nn.init.trunc_normal_(torch.empty(5), std=0.3),
+    "sparse_": lambda: nn.init.sparse_(torch.empty(5, 5), 0.5),
+    "poisson": lambda: torch.poisson(torch.ones(5)),
+    "gamma": lambda: torch._standard_gamma(torch.ones(5)),
+    "rrelu": lambda: F.rrelu(torch.ones(5), training=True),
+    "random_ to the end": lambda: torch.empty(5, dtype=torch.int64).random_(5, None),
+    "random_ beyond the digits": lambda: torch.empty(5).random_(1 << 25),
+    "a bound for each": lambda: torch.randint_like(torch.empty(5), torch.ones(()).fill_(5)),
+    "a negative deviation": lambda: torch.empty(50).normal_(0.0, -1.0),
+    "a negative deviation of logarithms": lambda: torch.empty(5).log_normal_(0.0, -1.0),
+    "bounds in the wrong order": lambda: torch.empty(50).uniform_(1.0, 0.0),
+    "integers in the wrong order": lambda: torch.empty(50).random_(9, 3),
+    "a chance above one": lambda: torch.empty(50).bernoulli_(1.5),
+    "a rate of zero": lambda: torch.empty(50).exponential_(0.0),
+    "a scale of zero": lambda: torch.empty(50).cauchy_(0.0, 0.0),
+    "a certain success": lambda: torch.empty(50).geometric_(1.0),
+    "a type that has no normal values": lambda: torch.empty(50, dtype=torch.int64).normal_(),
+    "a type that has no uniform values": lambda: torch.empty(50, dtype=torch.int64).uniform_(),
+    "a type of too few bits": lambda: torch.empty(50, dtype=torch.int8).random_(300),
+    "a complex type for integers": lambda: torch.empty(5, dtype=torch.complex64).random_(7),
+    "a complex type without bounds": lambda: torch.empty(5, dtype=torch.complex64).random_(),
+    "a complex type for a coin": lambda: torch.empty(5, dtype=torch.complex64).bernoulli_(0.5),
+    "a truncated integer": lambda: nn.init.trunc_normal_(torch.empty(50, dtype=torch.int64)),
+    "orthogonal half precision": lambda: nn.init.orthogonal_(torch.empty(5, 5).bfloat16()),
+}
+
+
+@as_read
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_what_depends_on_more_is_not_known(name):
+    """A count that depends on the numbers drawn, or a call that fails, is not answered for."""
+    assert [draw_of(op) for op in drawing_ops(UNKNOWN[name])] == [None]
+
+
+def test_a_layer_that_torch_refuses_is_not_known():
+    """A kaiming initialisation that would be an error or a warning is left to torch."""
+    op = drawing_op(lambda: nn.init.kaiming_uniform_(torch.empty(3, 5)))
+    (ref,), words = op.args, op.kwargs
+    assert draw_of(op) is not None
+    assert draw_of(op._replace(kwargs={**words, "mode": "fan_sideways"})) is None
+    assert draw_of(op._replace(args=(ref._replace(size=torch.Size([15]), stride=(1,)),))) is None
+    assert draw_of(op._replace(args=(ref._replace(size=torch.Size([3, 0])),))) is None
+    assert draw_of(op._replace(args=(ref, 0.5))) is None
+
+
+def test_weights_that_torch_refuses_are_not_known():
+    """A sample by weights that are no floating-point numbers is left to torch."""
+    op = drawing_op(lambda: torch.multinomial(torch.ones(5), 2))
+    (ref, samples) = op.args
+    assert draw_of(op) is not None
+    assert draw_of(op._replace(args=(ref._replace(dtype=torch.int64), samples))) is None
+
+
+@as_read
+@pytest.mark.parametrize("dtype", REAL, ids=str)
+@pytest.mark.parametrize("n", [5, 16, 53])
+def test_a_truncated_normal_that_rejects_nothing_is_a_normal(dtype, n):
+    """With bounds that no value reaches it takes and gives what `normal_` does."""
+    drawn = drawing_op(lambda: nn.init.trunc_normal_(torch.empty(n, dtype=dtype), 0.5, 0.02))
+    assert draw_of(drawn).fill is torch.Tensor.normal_
+    assert draw_of(drawn).numbers == (0.5, 0.02)
+
+
+@as_read
+@pytest.mark.parametrize(("n", "reach"), [(5, 8.6), (16, 5.8)], ids=["serial", "vectorised"])
+def test_how_far_a_normal_value_reaches(n, reach):
+    """Values of 53 random bits reach further than those of 24, and never further than is said."""
+
+    def truncated(bound):
+        return draw_of(
+            drawing_op(lambda: nn.init.trunc_normal_(torch.empty(n), 0.0, 1.0, -bound, bound))
+        )
+
+    assert truncated(reach + 0.01) is not None
+    assert truncated(reach - 0.01) is None
+
+
+PIECES = {
+    "uniform_": ((-0.5, 0.25), REAL + COMPLEX),
+    "normal_": ((1.0, 0.02), REAL + COMPLEX),
+    "exponential_": ((1.0,), REAL),
+    "cauchy_": ((0.0, 1.0), REAL),
+    "geometric_": ((0.3,), REAL),
+    "bernoulli_": ((0.3,), ALL),
+    "random_": ((0, 100), REAL + INTEGRAL),
+}
+
+
+@as_read
+@pytest.mark.parametrize("name", PIECES)
+@pytest.mark.parametrize("n", [32, 48, 53, 700, 5001])
+def test_pieces_make_the_whole(name, n):
+    """Drawn in pieces, each from where its first number starts, a tensor holds the same bits."""
+    numbers, dtypes = PIECES[name]
+    for dtype in dtypes:
+
+        def drawn(generator=None, dtype=dtype):
+            return getattr(torch.empty(n, dtype=dtype), name)(*numbers, generator=generator)
+
+        draw = draw_of(drawing_op(drawn))
+        generator = torch.Generator("cpu").manual_seed(1)
+        state = generator.get_state()
+        whole = drawn(generator)
+        pieces = torch.empty(n, dtype=dtype)
+        places = [0, *cuts(draw, 5), n]
+        assert len(places) > 2
+        for start, end in itertools.pairwise(places):
+            own = torch.Generator("cpu")
+            own.set_state(after(state, draw.each * start))
+            draw.fill(pieces[start:end], *draw.numbers, generator=own)
+        assert torch.equal(pieces, whole), dtype
+        assert torch.equal(own.get_state(), generator.get_state()), dtype
+
+
+def test_normals_are_cut_at_sixteens():
+    """Every cut of normal values is a multiple of sixteen that leaves at least sixteen."""
+    draw = draw_of(drawing_op(lambda: torch.randn(100)))
+    assert [cut_near(draw, n) for n in (0, 15, 16, 40, 79, 95, 100, 1000)] == [
+        None, None, 16, 32, 64, 80, 80, 80,
+    ]  # fmt: skip
+    assert cuts(draw, 1) == []
+    assert cuts(draw, 3) == [32, 64]
+    assert cuts(draw, 50) == [16, 32, 48, 64, 80]
+
+
+def test_uniform_values_are_cut_anywhere():
+    """Uniform values may be cut between any two."""
+    draw = draw_of(drawing_op(lambda: torch.rand(10)))
+    assert [cut_near(draw, n) for n in (0, 1, 9, 10)] == [None, 1, 9, 9]
+    assert cuts(draw, 4) == [2, 5, 7]
+
+
+@as_read
+@pytest.mark.parametrize(
+    "draws",
+    [
+        lambda: torch.randn(15),
+        lambda: torch.randn(31),
+        lambda: torch.empty(50).log_normal_(),
+        lambda: torch.empty(50, 3).t().normal_(),
+        lambda: torch.empty(50, 3).t().uniform_(),
+        lambda: torch.randperm(100),
+        lambda: nn.init.orthogonal_(torch.empty(10, 10)),
+        lambda: torch.bernoulli(torch.full((50,), 0.3)),
+    ],
+    ids=[
+        "serial",
+        "too short",
+        "logarithms",
+        "transposed normal",
+        "transposed uniform",
+        "permutation",
+        "orthogonal",
+        "chances",
+    ],
+)
+def test_what_is_made_as_a_whole_is_not_cut(draws):
+    """What mixes its numbers, is too short or lies otherwise in memory is not cut."""
+    assert cuts(draw_of(drawing_op(draws)), 4) == []
+
+
+def test_a_snapshot_says_what_a_tensor_does():
+    """Recorded tensors of all layouts count as contiguous where torch says so."""
+    for layout, n in itertools.product(LAYOUTS, SIZES[1:]):
+        tensor = layout(n, torch.float32)
+        assert is_contiguous(form_of(tensor)) == tensor.is_contiguous()
+
+
+@as_read
+def test_costs_are_in_proportion():
+    """A draw is estimated by its kind and size."""
+    small, large = (draw_of(drawing_op(lambda n=n: torch.randn(n))) for n in (1600, 16000))
+    assert large.cost == pytest.approx(10 * small.cost)
+    serial = draw_of(drawing_op(lambda: torch.empty(40, 40).t().normal_()))
+    assert serial.cost > 3 * small.cost
+    orthogonal = draw_of(drawing_op(lambda: nn.init.orthogonal_(torch.empty(40, 40))))
+    assert orthogonal.cost == pytest.approx(20 * small.cost)

@@ -1,0 +1,65 @@
+"""One draw: what it takes of torch's CPU generator, in outputs of 32 bits, and where to cut it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+
+class Draw(NamedTuple):
+    """What one operation draws.
+
+    Attributes:
+        elements: How many numbers.
+        outputs: How many outputs it takes, but for what ``serial`` takes.
+        serial: How many of the numbers are normal values made one after the other: four outputs
+            make two of them, and the generator keeps the second until it is asked for.
+        cost: About how long it takes, in ns.
+        each: How many outputs each number takes, 0 where they do not take the same.
+        step: It may be cut where the number of elements before is a multiple of this, 0 where it
+            may not be cut.
+        fill: The method of a tensor that draws the same, where there is one, for ``numbers``.
+        numbers: Its arguments.
+    """
+
+    elements: int
+    outputs: int
+    serial: int = 0
+    cost: float = 0.0
+    each: int = 0
+    step: int = 0
+    fill: Callable[..., torch.Tensor] | None = None
+    numbers: tuple[float, ...] = ()
+
+    def taken(self, *, cached: bool) -> tuple[int, bool]:
+        """Return how many outputs it takes, and whether a normal value waits afterwards.
+
+        Args:
+            cached: Whether one waits before.
+        """
+        if not self.serial:
+            return self.outputs, cached
+        pairs, odd = divmod(self.serial - cached + 1, 2)
+        return 4 * pairs, not odd
+
+
+def cut_near(draw: Draw, element: int) -> int | None:
+    """Return the last place up to ``element`` where a draw may be cut, or None.
+
+    The pieces then hold, bit for bit, what the whole holds. Vectorised normals come in sixteens,
+    the last of which is drawn again with the tail: that piece must have sixteen.
+    """
+    if not draw.step:
+        return None
+    last = draw.elements - draw.step
+    place = min(element, last) // draw.step * draw.step
+    return place if place > 0 else None
+
+
+def cuts(draw: Draw, pieces: int) -> list[int]:
+    """Return where to cut a draw into about equal pieces, so many at the most."""
+    wanted = (draw.elements * n // pieces for n in range(1, pieces))
+    places = {place for element in wanted if (place := cut_near(draw, element)) is not None}
+    return sorted(places)
