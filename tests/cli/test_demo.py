@@ -10,6 +10,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,17 +59,18 @@ def test_two_ranks_learn_and_every_claim_holds():
         assert not is_group_alive(demo.pid)
     assert (demo.returncode, complaints) == (0, "")
     rows = {line.split()[0]: line.split()[1:] for line in printed.splitlines() if line.strip()}
-    assert rows["scans_seen"] == ["scalar", "no", "on_read", "sum"]
-    assert rows["lift.weight"] == ["128×64", "no", "auto", "none"]
-    assert rows["hidden.weight"] == ["64×128", "yes", "MaxNorm", "auto", "none"]
-    assert rows["gain.weight"] == ["64", "yes", "auto", "sum"]
-    assert rows["slope.weight"] == ["1", "yes", "auto", "only_first_replica"]
-    assert rows["expert.weight"] == ["64×64", "yes", "MaxNorm", "none", "none"]
+    assert rows["scans_seen"] == ["scalar", "no", "ON_READ", "SUM"]
+    assert rows["lift.weight"] == ["128x64", "no", "AUTO", "NONE"]
+    assert rows["hidden.weight"] == ["64x128", "yes", "MaxNorm", "AUTO", "NONE"]
+    assert rows["gain.weight"] == ["64", "yes", "AUTO", "SUM"]
+    assert rows["slope.weight"] == ["1", "yes", "AUTO", "ONLY_FIRST_REPLICA"]
+    assert rows["expert.weight"] == ["64x64", "yes", "MaxNorm", "NONE", "NONE"]
     assert "6/6 epochs" in printed
     assert [line[0] for line in verdicts(printed)] == ["✓"] * 7
     assert "scans_seen reads 8,616, the scans fed to the ranks (4,308 + 4,308)" in printed
-    *_, page, command = printed.splitlines()
-    assert command.endswith("torchcreator inspect torchcreator._cli.demo.model:classifier")
+    *_, source, page, command = printed.splitlines()
+    assert "def classifier()" in Path(source.rpartition(" ")[2]).read_text()
+    assert command.endswith("torchcreator inspect torchcreator._cli.demo.example:classifier")
     path = Path(page.removeprefix("Its variables, to look at: "))
     assert "hidden.weight" in path.read_text()
     path.unlink()
@@ -90,7 +92,9 @@ def test_a_page_that_cannot_be_written_is_said(tmp_path):
     with running("--world-size", "1", "--epochs", "5", "--html", tmp_path) as demo:
         _, complaints = demo.communicate(timeout=WITHIN)
     assert demo.returncode == 2
-    assert complaints == f"torchcreator demo: error: {str(tmp_path)!r}: Is a directory\n"
+    assert complaints == (
+        f"torchcreator demo: error: {str(tmp_path)!r} cannot be written: Is a directory\n"
+    )
 
 
 def test_a_claim_that_fails_fails_the_demo(tmp_path):
@@ -104,18 +108,46 @@ def test_a_claim_that_fails_fails_the_demo(tmp_path):
     assert "1 of 7 claims failed." in printed
 
 
-def test_a_rank_that_fails_is_shown(monkeypatch, capsys):
+@pytest.fixture
+def failing(monkeypatch):
+    """Let what makes the ranks' model do something else."""
+
+    def fail(how):
+        monkeypatch.setattr("torchcreator._cli.demo.ranks.classifier", how)
+
+    return fail
+
+
+def test_a_rank_that_raises_is_shown(failing, capsys):
     """When a rank raises, the demo ends with status 1, the rank's number and its traceback."""
 
     def broken():
         message = "broken on purpose"
         raise ValueError(message)
 
-    monkeypatch.setattr("torchcreator._cli.demo.training.classifier", broken)
+    failing(broken)
     assert main(["demo"]) == 1
     complaint = capsys.readouterr().err
-    assert re.match(r"torchcreator demo: error: rank [01] failed\nTraceback", complaint)
-    assert complaint.endswith("ValueError: broken on purpose\n\n")
+    assert re.match(r"torchcreator demo: error: rank [01] failed\n", complaint)
+    assert "Traceback" in complaint
+    assert complaint.endswith("ValueError: broken on purpose\n")
+
+
+def test_a_rank_that_dies_is_shown(failing, capsys):
+    """When a rank is killed from outside, the demo ends with status 1 and says by what."""
+    failing(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    assert main(["demo", "--world-size", "1"]) == 1
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("torchcreator demo: error: rank 0 failed\n")
+    assert "signal SIGKILL" in complaint
+
+
+def test_spawned_ranks_do_the_same(tmp_path, capsys, monkeypatch):
+    """Where a fork is not safe the ranks are spawned, and work the same."""
+    monkeypatch.setattr("torchcreator._cli.demo.ranks.sys", SimpleNamespace(platform="elsewhere"))
+    page = str(tmp_path / "page.html")
+    assert main(["demo", "--world-size", "1", "--epochs", "5", "--html", page]) == 0
+    assert len(verdicts(capsys.readouterr().out)) == 7
 
 
 def test_the_same_seed_gives_the_same_numbers(tmp_path):
@@ -152,4 +184,17 @@ def test_ctrl_c_leaves_no_process(to_all):
         _, complaints = demo.communicate(timeout=20)
         assert demo.returncode == 130
         assert complaints == ""
+        assert not is_group_alive(demo.pid)
+
+
+def test_a_killed_demo_leaves_no_process():
+    """Even SIGKILL of the process that started them leaves no rank behind."""
+    with running("--epochs", "1000") as demo:
+        assert any(line.startswith("head.bias") for line in demo.stdout)
+        time.sleep(0.5)  # well into training
+        demo.kill()
+        demo.wait()
+        deadline = time.monotonic() + 20
+        while is_group_alive(demo.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
         assert not is_group_alive(demo.pid)

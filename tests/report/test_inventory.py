@@ -12,8 +12,8 @@ from torch import nn
 
 import torchcreator as tc
 from tests.report.models import Scoped, Tied, frozen
-from torchcreator.report import _files, _notebook
-from torchcreator.report._words import printable, size
+from torchcreator.report import _files, _text
+from torchcreator.report._text import printable, size
 
 GUIDE = Path(__file__).parents[2] / "docs/guides/inspecting.md"
 
@@ -98,9 +98,13 @@ def test_totals_are_by_module_dtype_and_trainability():
     assert tc.inspect(Tied()).totals()["elements"] == 50
 
 
-def test_names_lead_to_rows():
-    """A row is found by any of its names, and a wrong one says the nearest."""
+def test_names_and_places_lead_to_rows():
+    """A row is found by any of its names or its place; a wrong name says the nearest."""
     inventory = tc.inspect(Tied())
+    assert [inventory[place] for place in range(len(inventory))] == list(inventory)
+    assert inventory[-1] is inventory.rows[-1]
+    with pytest.raises(IndexError, match="out of range"):
+        inventory[len(inventory)]
     assert inventory["head.weight"].name == "embedding.weight"
     with pytest.raises(KeyError, match=r"'head.wait' \(did you mean 'head.weight'\?\)"):
         inventory["head.wait"]
@@ -178,7 +182,7 @@ def test_a_notebook_shows_what_says_something(monkeypatch):
         *("name", "shape", "dtype", "device", "bytes", "trainable")
     ]
     assert "Linear: 2 variables, 36 B" in html
-    monkeypatch.setattr(_notebook, "MOST_ROWS", 1)
+    monkeypatch.setattr(_text, "MOST_ROWS", 1)
     html = tc.inspect(nn.Linear(2, 3))._repr_html_()
     assert html.count("<tr>") == 2
     assert "<p>and 1 more</p>" in html

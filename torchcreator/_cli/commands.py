@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import torchcreator
 from torchcreator._cli.demo import command as demo
 from torchcreator._cli.inspect import command as inspect
+from torchcreator._cli.usage import UnusableError
 
+UNUSABLE = 2
+"""The exit status of a command that cannot do what it was asked to."""
 INTERRUPTED = 130
 """What a shell reports for a command that Ctrl-C ended: 128 + SIGINT."""
 
@@ -19,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the complaint alone and exit with status 2."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(UNUSABLE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
+    except UnusableError as error:
+        print(f"{options.prog}: error: {error}", file=sys.stderr)
+        return UNUSABLE
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -40,5 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=torchcreator.__version__)
     commands = parser.add_subparsers(required=True, metavar="command", title="commands")
     for name, command in (("demo", demo), ("inspect", inspect)):
-        command.configure(commands.add_parser(name, help=command.HELP, allow_abbrev=False))
+        subparser = commands.add_parser(name, help=command.HELP, allow_abbrev=False)
+        command.configure(subparser)
+        subparser.set_defaults(prog=subparser.prog)
     return parser

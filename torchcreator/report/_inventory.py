@@ -6,7 +6,7 @@ import dataclasses
 import fnmatch
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -15,16 +15,14 @@ from typing import Any
 import torch
 
 from torchcreator._errors import VariableValueError, did_you_mean
-from torchcreator.report import _files, _notebook, _text
-from torchcreator.report._difference import difference
+from torchcreator.creators._changes import in_words
+from torchcreator.report import _files, _text
 from torchcreator.report._rows import Row
-from torchcreator.report._totals import totals
-from torchcreator.report._words import COLUMNS
 
 _DIGITS = re.compile(r"(\d+)")
 
 _ORDERS: Mapping[str, Callable[[Row], Any]] = {
-    **COLUMNS,
+    **_text.COLUMNS,
     "name": lambda row: _natural(row.name),
     "shape": lambda row: tuple(row.shape or ()),
     "bytes": lambda row: row.nbytes,
@@ -36,6 +34,8 @@ _ORDERS: Mapping[str, Callable[[Row], Any]] = {
 @dataclass(frozen=True, repr=False)
 class Inventory:
     """The variables of one model; each tied one once.
+
+    ``inventory["0.weight"]`` is a variable by any of its names, ``inventory[0]`` the first.
 
     Attributes:
         model: What the model is called: its class, or its factory.
@@ -51,6 +51,8 @@ class Inventory:
         ['0.weight', '0.bias', '1.weight', '1.bias']
         >>> inventory.nbytes, inventory.matching("*.bias").nbytes
         (52, 16)
+        >>> inventory[-1] is inventory["1.bias"]
+        True
     """
 
     model: str
@@ -97,12 +99,33 @@ class Inventory:
         return dataclasses.replace(self, rows=tuple(sorted(self.rows, key=order, reverse=reverse)))
 
     def totals(self, depth: int = 1) -> dict[str, Any]:
-        """Return the sums by module, dtype and trainability as plain data.
+        """Return the sums in all, by module, dtype and trainability as plain data.
+
+        A module has what the modules inside it have, so the first one, the model itself, has all.
 
         Args:
             depth: How many levels of modules below the model to list.
         """
-        return totals(self.rows, depth)
+        trained = [row for row in self.rows if row.trainable]
+        return {
+            **_sums(self.rows),
+            "trainable_elements": sum(row.elements for row in trained),
+            "trainable_bytes": sum(row.nbytes for row in trained),
+            "by_module": self._by("module", lambda row: _paths_above(row.module)[: depth + 1]),
+            "by_dtype": self._by("dtype", lambda row: [in_words("dtype", row.dtype)]),
+            "by_trainable": self._by("trainable", lambda row: [row.trainable]),
+            "buffers": self.buffers,
+            "buffer_bytes": self.buffer_nbytes,
+        }
+
+    def _by(
+        self, column: str, groups_of: Callable[[Row], Iterable[Hashable]]
+    ) -> list[dict[str, Any]]:
+        groups: dict[Hashable, list[Row]] = {}
+        for row in self.rows:
+            for group in groups_of(row):
+                groups.setdefault(group, []).append(row)
+        return [{column: group, **_sums(members)} for group, members in groups.items()]
 
     def document(self, depth: int = 1) -> dict[str, Any]:
         """Return all of it as plain data: the format is that of ``torchcreator inspect --json``.
@@ -116,11 +139,7 @@ class Inventory:
             "torch": torch.__version__,
             "model": self.model,
             "variables": [row.document() for row in self.rows],
-            "totals": {
-                **self.totals(depth),
-                "buffers": self.buffers,
-                "buffer_bytes": self.buffer_nbytes,
-            },
+            "totals": self.totals(depth),
         }
 
     def json(self, depth: int = 1) -> str:
@@ -164,7 +183,7 @@ class Inventory:
             ~ bias  trainable True -> False
             0 added, 0 removed, 1 changed; 36 B -> 36 B
         """
-        return difference(_document(before), self.document())
+        return _text.difference(_document(before), self.document())
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
@@ -172,22 +191,39 @@ class Inventory:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, name: str) -> Row:
+    def __getitem__(self, which: str | int) -> Row:
+        if not isinstance(which, str):
+            return self.rows[which]
         for row in self.rows:
-            if name == row.name or name in row.ties:
+            if which == row.name or which in row.ties:
                 return row
         known = [one for row in self.rows for one in (row.name, *row.ties)]
-        message = f"{name!r}{did_you_mean(name, known)}"
+        message = f"{which!r}{did_you_mean(which, known)}"
         raise KeyError(message)
 
     def __str__(self) -> str:
-        return _text.text(self, depth=1)
+        return _text.table(self.rows, self.totals())
 
     def __repr__(self) -> str:
         return f"<Inventory of {self.model}: {len(self)} variables, {self.nbytes} bytes>"
 
     def _repr_html_(self) -> str:
-        return _notebook.table(self)
+        title = f"{self.model}: {len(self)} variables, {_text.size(self.nbytes)}"
+        return _text.notebook_table(self.rows, title)
+
+
+def _sums(rows: Sequence[Row]) -> dict[str, int]:
+    return {
+        "variables": len(rows),
+        "elements": sum(row.elements for row in rows),
+        "bytes": sum(row.nbytes for row in rows),
+    }
+
+
+def _paths_above(path: str) -> list[str]:
+    """Return the path of each module around what lies at ``path``, the model itself first."""
+    parts = path.split(".") if path else []
+    return ["", *(".".join(parts[: end + 1]) for end in range(len(parts)))]
 
 
 def _matches(name: str, pattern: str) -> bool:

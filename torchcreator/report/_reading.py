@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,11 +120,3 @@ def _nbytes(tensor: torch.Tensor) -> int:
     if is_sharded(tensor):
         tensor = tensor.to_local()
     return tensor.numel() * tensor.dtype.itemsize
-
-
-def paths_above(path: str) -> Iterator[str]:
-    """Yield the path of each module around what lies at ``path``, the model itself first."""
-    parts = path.split(".") if path else []
-    yield ""
-    for end in range(1, len(parts) + 1):
-        yield ".".join(parts[:end])

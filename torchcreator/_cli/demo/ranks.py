@@ -1,4 +1,4 @@
-"""Processes of this machine that meet on loopback, and their certain end."""
+"""The demo's processes: they meet on loopback, train, and tell each other what they found."""
 
 from __future__ import annotations
 
@@ -8,179 +8,137 @@ import os
 import signal
 import socket
 import sys
-import threading
-import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from multiprocessing import connection
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
+import torch
 import torch.distributed as dist
+from torch.multiprocessing.spawn import ProcessContext, start_processes
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.context import ForkContext, SpawnContext
-    from multiprocessing.process import BaseProcess
+import torchcreator as tc
+from torchcreator._cli.demo.checks import Claim, Report, claims
+from torchcreator._cli.demo.example import accuracy, classifier, scans, train
+from torchcreator._cli.usage import on_interrupt
+from torchcreator.distributed import data_parallel
 
+LEARNING_RATE, BATCH = 3e-3, 32
 PATIENCE = timedelta(seconds=60)
 """How long a rank waits for another before it gives up."""
 
-GRACE = 3.0
-"""Seconds a process has to end after being asked to, before it is killed."""
+Told: TypeAlias = "SimpleQueue[str | list[Claim]]"
+"""What rank 0 says: a line after each epoch, and in the end whether each claim holds."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a rank stands, and its way to tell the process that started it something.
+class Options:
+    """The demo's arguments, read and checked."""
 
-    Attributes:
-        rank: This process's number.
-        world_size: How many there are.
-        tell: Sends plain data to the process that started this one.
-    """
-
-    rank: int
     world_size: int
-    tell: Callable[[object], None]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What a rank tells when its work raised: the traceback."""
-
-    text: str
-
-
-class RankError(Exception):
-    """A rank failed or died; the message says which, and shows its traceback."""
-
-
-Work = Callable[[Place], None]
+    epochs: int
+    device: str
+    seed: int
+    html: str | None
 
 
 @contextmanager
-def started(work: Work, *, world_size: int, fork: bool) -> Iterator[Iterator[tuple[int, Any]]]:
-    """Run ``work`` on ``world_size`` ranks; on the way out, however taken, end all of them.
-
-    Args:
-        work: What each rank does. It is pickled unless the processes are forked.
-        world_size: How many processes.
-        fork: Fork this process, 0.1 s where spawning takes seconds. Not where CUDA is used,
-            which does not survive a fork, nor where the platform's libraries do not.
-
-    Yields:
-        What the ranks tell, as pairs of rank and message, until the last has ended.
-    """
-    context: ForkContext | SpawnContext = (
-        multiprocessing.get_context("fork")
-        if fork and can_fork()
-        else multiprocessing.get_context("spawn")
-    )
-    processes: list[BaseProcess] = []
-    ends: list[Connection] = []
-    with TemporaryDirectory() as meeting:
+def started(options: Options) -> Iterator[tuple[ProcessContext, Told]]:
+    """Start the ranks; on the way out, however taken, none is left."""
+    # A fork takes 0.1 s where spawning takes seconds; CUDA does not survive one.
+    forks = sys.platform == "linux" and options.device == "cpu"
+    method = "fork" if forks else "spawn"
+    told: Told = multiprocessing.get_context(method).SimpleQueue()
+    with TemporaryDirectory() as folder:
+        arguments = (options, Path(folder, "ranks").as_uri(), told)
+        with on_interrupt(signal.SIG_IGN), warnings.catch_warnings():
+            # Python 3.12 warns of any fork beside threads, even idle ones.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            ranks: Any = start_processes(
+                be_rank,
+                arguments,
+                nprocs=options.world_size,
+                join=False,
+                daemon=True,
+                start_method=method,
+            )
         try:
-            for rank in range(world_size):
-                ours, theirs = context.Pipe(duplex=False)
-                arguments = (work, rank, world_size, Path(meeting, "ranks").as_uri(), theirs)
-                process = context.Process(target=_be_rank, args=arguments, daemon=True)
-                with _uninterrupted(), warnings.catch_warnings():
-                    # Python 3.12 warns of any fork beside threads, even idle ones.
-                    warnings.simplefilter("ignore", DeprecationWarning)
-                    process.start()
-                    processes.append(process)
-                ends.append(ours)
-                theirs.close()  # only the rank holds it now: when the rank ends, so does the pipe
-            yield _told(processes, ends)
+            yield ranks, told
         finally:
-            with _uninterrupted():
-                _end(processes)
+            for process in ranks.processes:
+                process.kill()
+                process.join()
 
 
-def can_fork() -> bool:
-    """Return whether a process that has loaded torch survives a fork here."""
-    return sys.platform == "linux"
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ignore Ctrl-C; processes started meanwhile ignore it too, for this one will end them."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _told(
-    processes: Sequence[BaseProcess], ends: Sequence[Connection]
-) -> Iterator[tuple[int, Any]]:
-    """Yield what the ranks tell, as it arrives; raise at the first sign of one that failed."""
-    telling = dict(enumerate(ends))
-    while telling:
-        ready = connection.wait(list(telling.values()))
-        for rank, end in [(rank, end) for rank, end in telling.items() if end in ready]:
-            try:
-                message = end.recv()
-            except EOFError:
-                del telling[rank]
-                _check_ended_well(rank, processes[rank])
-                continue
-            if isinstance(message, Failure):
-                complaint = f"rank {rank} failed\n{message.text}"
-                raise RankError(complaint)
-            yield rank, message
-
-
-def _check_ended_well(rank: int, process: BaseProcess) -> None:
-    process.join(GRACE)
-    if process.exitcode != 0:
-        complaint = f"rank {rank} ended with exit code {process.exitcode}"
-        raise RankError(complaint)
-
-
-def _end(processes: Sequence[BaseProcess]) -> None:
-    """Leave no process behind: ask first, then kill."""
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.join(GRACE)
-        if process.is_alive():
-            process.kill()
-            process.join()
-
-
-def _be_rank(work: Work, rank: int, world_size: int, meeting: str, end: Connection) -> None:
-    """Be one rank: meet the others, do the work, tell how it went."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["GLOO_SOCKET_IFNAME"] = _loopback()
-    try:
-        dist.init_process_group(
-            "gloo", init_method=meeting, rank=rank, world_size=world_size, timeout=PATIENCE
-        )
-        work(Place(rank, world_size, end.send))
-        gc.collect()  # a DDP that outlives its process group can deadlock gloo's threads
-        dist.barrier()  # a rank that leaves early would break the connection of one still at work
-        dist.destroy_process_group()
-    except Exception:
-        end.send(Failure(traceback.format_exc()))
-        sys.exit(1)
-
-
-def _end_with_parent() -> None:
-    """Wait for the process that started this one, and end when it is gone, even if killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _loopback() -> str:
-    """Return the loopback interface's name, so that gloo neither asks nor touches a network."""
+def be_rank(rank: int, options: Options, meeting: str, told: Told) -> None:
+    """Be one rank: meet the others, train, and hold what all found against what was declared."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # and when the process that started it is gone
+    # gloo neither asks for a network nor touches one.
     names = [name for _, name in socket.if_nameindex()]
-    return next((name for name in names if name.startswith("lo")), names[0])
+    os.environ["GLOO_SOCKET_IFNAME"] = next((n for n in names if n.startswith("lo")), names[0])
+    dist.init_process_group(
+        "gloo", init_method=meeting, rank=rank, world_size=options.world_size, timeout=PATIENCE
+    )
+    specs, report = learn(rank, options, told)
+    reports: list[Any] = [None] * options.world_size
+    dist.all_gather_object(reports, report)
+    if rank == 0:
+        told.put(list(claims(specs, reports)))
+    gc.collect()  # a DDP that outlives its process group can deadlock gloo's threads
+    dist.barrier()  # a rank that leaves early would break the connection of one still at work
+    dist.destroy_process_group()
+
+
+def learn(rank: int, options: Options, told: Told) -> tuple[dict[str, tc.VariableSpec], Report]:
+    """Train, telling how it goes, and return what was declared and what came of it."""
+    torch.set_num_threads(1)  # the model is too small to gain from more
+    # Every rank draws its own initial values; data_parallel then sends rank 0's to all,
+    # except those of the variables that are declared to be the rank's own.
+    torch.manual_seed(options.seed + rank)
+    device = torch.device(options.device)
+    if device.type == "cuda":
+        device = torch.device("cuda", rank % torch.cuda.device_count())
+    shown, held_out = (
+        TensorDataset(*(tensor.to(device) for tensor in part.tensors))
+        for part in scans(options.seed)
+    )
+    model = classifier().to(device)
+    replicas = data_parallel(model)
+    sampler: DistributedSampler[Any] = DistributedSampler(shown, seed=options.seed, drop_last=True)
+    batches = DataLoader(shown, BATCH, sampler=sampler)
+    before, fed = values(model), 0
+    own, reduced = gradients(replicas, next(iter(batches)))
+    optimizer = torch.optim.Adam(replicas.parameters(), lr=LEARNING_RATE)
+    for epoch in range(options.epochs):
+        sampler.set_epoch(epoch)
+        loss, count = train(replicas, optimizer, batches)
+        fed += count
+        if rank == 0:
+            told.put(f"loss {loss:.3f}  accuracy {accuracy(model, held_out):.1%}")
+    counted = int(tc.read_value(model.get_parameter("scans_seen")))
+    found = accuracy(model, held_out)
+    report = Report(before, values(model), own, reduced, counted, fed, found)
+    return {name: spec for name, _, spec in tc.named_specs(model)}, report
+
+
+def values(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a copy of every parameter."""
+    return {name: p.detach().cpu().clone() for name, p in model.named_parameters()}
+
+
+def gradients(replicas: DistributedDataParallel, batch: list[torch.Tensor]) -> tuple[Any, Any]:
+    """Return each trained variable's gradient as this rank alone has it, and as it is reduced."""
+    model, (images, digits) = replicas.module, batch
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    own = torch.autograd.grad(F.cross_entropy(model(images), digits), list(trained.values()))
+    F.cross_entropy(replicas(images), digits).backward()
+    reduced = {name: p.grad.cpu().clone() for name, p in trained.items() if p.grad is not None}
+    return dict(zip(trained, (gradient.cpu() for gradient in own), strict=True)), reduced

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import astuple
+from operator import itemgetter
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -13,65 +12,73 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from torch.multiprocessing.spawn import ProcessContext, ProcessException
 
-import torchcreator
-from torchcreator._cli.demo import digits, messages
-from torchcreator._cli.demo.checks import claims
-from torchcreator._cli.demo.model import classifier
-from torchcreator._cli.demo.options import Options
-from torchcreator._cli.demo.ranks import RankError, started
-from torchcreator._cli.demo.training import Training
+import torchcreator as tc
+from torchcreator._cli.demo import example
+from torchcreator._cli.demo.checks import Claim
+from torchcreator._cli.demo.ranks import Options, Told, started
+from torchcreator._cli.usage import write_page
+from torchcreator.report import Inventory
+from torchcreator.report._text import words
 
 MARKS = {True: "[green]✓[/]", False: "[bold red]✗[/]", None: "[dim]-[/]"}
+_CELLS = itemgetter("name", "shape", "trainable", "constraint", "synchronization", "aggregation")
+GRACE = 3.0
+"""Seconds that the other ranks have to end when one has failed."""
 
 
 def show(options: Options) -> int:
-    """Train and check; return 0 when every claim holds, else 1."""
+    """Train and check; return 0 when every claim holds, else 1.
+
+    Raises:
+        UnusableError: The page cannot be written.
+    """
     console = Console(highlight=False)
     torch.set_num_threads(1)  # a fork does not survive in a process whose thread pool has started
-    learn, held_out = digits.load(options.seed)
-    console.print(_heading(options, len(learn), len(held_out)))
-    training = Training(options, learn, held_out)
-    fork = options.device == "cpu"  # CUDA does not survive one
+    inventory = tc.inspect(example.classifier)
+    console.print(_heading(options))
+    console.print(_table(inventory))
     try:
-        with started(training, world_size=options.world_size, fork=fork) as told:
-            reports = _follow(told, options, console)
-    except RankError as error:
-        print(f"torchcreator demo: error: {error}", file=sys.stderr)
+        with started(options) as (ranks, told):
+            claims = _follow(ranks, told, options, console)
+    except ProcessException as error:
+        text = f"rank {error.error_index} failed\n{str(error).strip()}"
+        print(f"torchcreator demo: error: {text}", file=sys.stderr)
         return 1
-    failed = _verdict(reports, console)
-    _page(options, console)
+    failed = _verdict(claims, console)
+    path = options.html or str(Path(mkdtemp(prefix="torchcreator-"), "demo.html"))
+    write_page(inventory, path)
+    for line in (
+        f"\nThe model and its training, to read: {example.__file__}",
+        f"Its variables, to look at: {path}",
+        f"and in the terminal: torchcreator inspect {example.__name__}:classifier",
+    ):
+        console.print(escape(line), soft_wrap=True)
     return failed
 
 
-def _page(options: Options, console: Console) -> None:
-    """Write the page of the model, and say where it is and what shows the same in a terminal."""
-    path = options.html or str(Path(mkdtemp(prefix="torchcreator-"), "demo.html"))
-    try:
-        torchcreator.inspect(classifier).html(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from None
-    console.print(f"\nIts variables, to look at: {escape(path)}", soft_wrap=True)
-    console.print(
-        f"and in the terminal: torchcreator inspect {classifier.__module__}:{classifier.__name__}",
-        soft_wrap=True,
-    )
-
-
-def _heading(options: Options, learn: int, held_out: int) -> str:
+def _heading(options: Options) -> str:
+    learn, held_out = (len(part) for part in example.scans(options.seed))
     processes = "process" if options.world_size == 1 else "processes"
     return (
-        f"[bold]torchcreator {torchcreator.__version__}[/]: handwritten digits, {learn:,} scans "
+        f"[bold]torchcreator {tc.__version__}[/]: handwritten digits, {learn:,} scans "
         f"to learn from, {held_out} held out\n"
         f"{options.world_size} {processes}, {options.device}, seed {options.seed}\n"
     )
 
 
-def _follow(
-    told: Iterator[tuple[int, object]], options: Options, console: Console
-) -> list[messages.Report]:
-    """Show what the ranks tell until all have ended; return their reports in rank order."""
-    reports: dict[int, messages.Report] = {}
+def _table(inventory: Inventory) -> Table:
+    """Return the variables and the policies that they will be made under."""
+    headings = ("variable", "shape", "trained", "constraint", "synchronized", "aggregation")
+    table = Table(*headings, box=None, padding=(0, 1), pad_edge=False, header_style="bold")
+    for name, shape, trainable, constraint, *policies in map(_CELLS, map(words, inventory)):
+        table.add_row(name, shape, trainable, constraint.partition("(")[0], *policies)
+    return table
+
+
+def _follow(ranks: ProcessContext, told: Told, options: Options, console: Console) -> list[Claim]:
+    """Show how training goes until all ranks have ended; return what they claim."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -79,33 +86,26 @@ def _follow(
         TextColumn("epochs  {task.fields[state]}"),
         TimeElapsedColumn(),
     )
+    claims: list[Claim] = []
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("training", total=options.epochs, state="")
-        for rank, message in told:
-            if isinstance(message, messages.Variables):
-                console.print(_table(message))
-            elif isinstance(message, messages.Report):
-                reports[rank] = message
-            elif isinstance(message, messages.Progress) and rank == 0:
-                state = f"loss {message.loss:.3f}  accuracy {message.accuracy:.1%}"
-                progress.update(task, completed=message.epoch + 1, state=state)
-    return [reports[rank] for rank in range(options.world_size)]
+        ended = False
+        while not ended:
+            ended = ranks.join(timeout=0.05, grace_period=GRACE)
+            while not told.empty():
+                message = told.get()
+                if isinstance(message, str):
+                    progress.update(task, advance=1, state=message)
+                else:
+                    claims = message
+    return claims
 
 
-def _table(variables: messages.Variables) -> Table:
-    headings = ("variable", "shape", "trained", "constraint", "synchronized", "aggregation")
-    table = Table(*headings, box=None, padding=(0, 1), pad_edge=False, header_style="bold")
-    for row in variables.rows:
-        table.add_row(*astuple(row))
-    return table
-
-
-def _verdict(reports: list[messages.Report], console: Console) -> int:
-    checked = list(claims(reports))
+def _verdict(claims: list[Claim], console: Console) -> int:
     console.print()
-    for claim in checked:
+    for claim in claims:
         console.print(MARKS[claim.holds], escape(claim.text), soft_wrap=True)
-    failed = sum(claim.holds is False for claim in checked)
+    failed = sum(claim.holds is False for claim in claims)
     if failed:
-        console.print(f"\n[bold red]{failed} of {len(checked)} claims failed.[/]")
-    return 1 if failed else 0
+        console.print(f"\n[bold red]{failed} of {len(claims)} claims failed.[/]")
+    return 1 if failed or not claims else 0

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import nn
 
-from torchcreator._cli.inspect.options import UnusableError
+from torchcreator._cli.usage import UnusableError
 from torchcreator._errors import did_you_mean, shown
-from torchcreator.report._words import printable
+from torchcreator.report._text import printable
 
 _OURS = ("torch.", "torchcreator.", "importlib.", "functools")
 """Modules whose lines tell a user nothing."""

@@ -8,14 +8,41 @@ import importlib.util
 import io
 import sys
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from typing import Any
 
 import torchcreator as tc
 from torchcreator._cli.inspect.finding import find, read_arguments, told
-from torchcreator._cli.inspect.options import Options, UnusableError
+from torchcreator._cli.usage import UnusableError, reason, write_page
 from torchcreator._errors import TorchCreatorError, did_you_mean
 from torchcreator.report import Inventory, _files, _text
-from torchcreator.report._words import size
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command's arguments.
+
+    Attributes:
+        path: Where the factory is.
+        arguments: Its arguments as JSON, or None.
+        depth: How many levels of modules the totals list.
+        filter: A glob that names have to match, or None.
+        sort: The column to order by, or None.
+        reverse: Whether the order is turned round.
+        json: Whether to print JSON.
+        html: The page to write, or None.
+        against: The earlier document to compare with, or None.
+    """
+
+    path: str
+    arguments: str | None
+    depth: int
+    filter: str | None
+    sort: str | None
+    reverse: bool
+    json: bool
+    html: str | None
+    against: str | None
 
 
 def show(options: Options) -> None:
@@ -29,10 +56,7 @@ def show(options: Options) -> None:
     before = None if options.against is None else _earlier(options.against)
     inventory = _chosen(_inspected(options), options)
     if options.html is not None:
-        try:
-            inventory.html(options.html, before=before)
-        except OSError as error:
-            raise UnusableError(f"{options.html!r} cannot be written: {_reason(error)}") from None
+        write_page(inventory, options.html, before)
     _print(inventory, before, options)
 
 
@@ -75,7 +99,7 @@ def _earlier(path: str) -> dict[str, Any]:
     try:
         return _files.read(path)
     except OSError as error:
-        raise UnusableError(f"{path!r} cannot be read: {_reason(error)}") from None
+        raise UnusableError(f"{path!r} cannot be read: {reason(error)}") from None
     except TorchCreatorError as error:
         raise UnusableError(f"--against: {str(error).splitlines()[0]}") from None
 
@@ -87,7 +111,7 @@ def _print(inventory: Inventory, before: dict[str, Any] | None, options: Options
         if options.json:
             print(inventory.json(options.depth))
         elif options.html is not None:
-            print(f"{options.html}: {len(inventory)} variables, {size(inventory.nbytes)}")
+            print(f"{options.html}: {len(inventory)} variables, {_text.size(inventory.nbytes)}")
         elif before is not None:
             print(inventory.difference(before))
         elif sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:
@@ -95,13 +119,9 @@ def _print(inventory: Inventory, before: dict[str, Any] | None, options: Options
 
             draw(inventory, options.depth)
         else:
-            print(_text.text(inventory, options.depth))
+            print(_text.table(inventory.rows, inventory.totals(options.depth)))
         sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:  # a full disk
-        raise UnusableError(f"the output cannot be written: {_reason(error)}") from None
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
+        raise UnusableError(f"the output cannot be written: {reason(error)}") from None

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from torchcreator.report import Inventory, _text
-from torchcreator.report._words import printable, size, telling, words
+from torchcreator.report import Inventory
+from torchcreator.report._text import printable, size, sums, telling, words
 
 SHORTER = {"synchronization": "sync.", "aggregation": "aggr."}
 FEW = 3
@@ -37,7 +37,7 @@ def draw(inventory: Inventory, depth: int) -> None:
     console.print(Text(", ".join(f"{heading} {rows[0][heading]}" for heading in common)))
     if "creators" in headings:
         console.print(_decisions(inventory))
-    console.print(Text(f"\n{_text.sums(inventory, depth)}"))
+    console.print(Text(f"\n{sums(inventory.rows, inventory.totals(depth))}"))
 
 
 def _decisions(inventory: Inventory) -> Table:

@@ -1,0 +1,63 @@
+"""What the commands share: how they refuse, read numbers, wait for torch and write pages."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torchcreator.report import Inventory
+
+
+class UnusableError(Exception):
+    """One line about what a command cannot use."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(" ".join(text.split()))
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from ``least`` to ``most``."""
+
+    def read(text: str) -> int:
+        plain = text.isascii() and text.isdecimal() and len(text) < 20
+        if plain and least <= int(text) <= most:
+            return int(text)
+        message = f"{text!r} is not a whole number from {least} to {most}"
+        raise argparse.ArgumentTypeError(message)
+
+    return read
+
+
+@contextmanager
+def on_interrupt(action: signal.Handlers) -> Iterator[None]:
+    """Let Ctrl-C do something else in a block.
+
+    Raised in the middle of somebody's import, it can come out as any other error: there it may
+    as well end the process.
+    """
+    before = signal.signal(signal.SIGINT, action)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def write_page(inventory: Inventory, path: str, before: dict[str, Any] | None = None) -> None:
+    """Write the page of an inventory.
+
+    Raises:
+        UnusableError: The file cannot be written.
+    """
+    try:
+        inventory.html(path, before=before)
+    except OSError as error:
+        raise UnusableError(f"{path!r} cannot be written: {reason(error)}") from None
+
+
+def reason(error: OSError) -> str:
+    """Return what the system says."""
+    return error.strerror or str(error)
