@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 from typing_extensions import Unpack
 
-from torchcreator._build.context import Building, building
-from torchcreator._build.progress import Bar, is_seen, maker
+from torchcreator._build.progress import current_bar, is_seen, maker
 from torchcreator._errors import ForbiddenError, MissingExtraError, VariableTypeError, shown
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._ledger import Ledger
@@ -97,13 +95,13 @@ def forbid(reason: str = "") -> Creator:
 def progress(title: str = "parameters") -> Creator:
     """Show a bar that moves with each variable; silent where standard error is no terminal.
 
-    Under `build` it knows how many there are to come; in a plain scope it counts.
+    Under `build` it is the build's own bar, shown at once; in a plain scope it counts.
 
     Args:
         title: What stands before the bar.
 
     Raises:
-        MissingExtraError: There is a terminal, and neither rich nor tqdm is installed.
+        MissingExtraError: There is a terminal, and tqdm, which draws the bar, is not installed.
 
     Example:
         >>> import torchcreator as tc
@@ -111,45 +109,33 @@ def progress(title: str = "parameters") -> Creator:
         >>> with tc.creator_scope(tc.creators.progress()):
         ...     layer = nn.Linear(2, 3)
     """
-    bars: dict[Building, Bar] = {}
-    count = _CountLine(title)
-    make_bar = _bar_maker() if is_seen() else None
+    tqdm = _tqdm() if is_seen() else None
+    counts: list[Any] = []
 
     @named("progress()")
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         made = next_creator(**kwargs)
-        if make_bar is not None:
-            this = building.get()
-            if this is None:
-                count.advance()
-                return made
-            if this not in bars:
-                bars[this] = make_bar(title, sum(1 for _ in this.model.parameters()))
-                this.cleanup.callback(lambda: bars.pop(this).close())
-            bars[this].advance()
+        if tqdm is None:
+            return made
+        shown = current_bar.get()
+        if shown is not None:  # the build moves it, and would show it later, if at all
+            shown.delay = 0
+            shown.set_description(title, refresh=False)
+            return made
+        if not counts:  # nobody says when a plain scope is at its last one: each is shown at once
+            counts.append(tqdm(desc=title, bar_format="{desc}: {n_fmt}", mininterval=0))
+        counts[0].update()
         return made
 
     return creator
 
 
-def _bar_maker() -> Callable[[str, int], Bar]:
-    draws = maker()
-    if draws is None:
+def _tqdm() -> Any:
+    tqdm = maker()
+    if tqdm is None:
         raise MissingExtraError(
-            "progress() found neither rich nor tqdm.",
-            "One of them draws its bar.",
-            "Install one: pip install rich",
+            "progress() found no tqdm.",
+            "It draws the bar.",
+            "Install it: pip install 'torchcreator[progress]'",
         )
-    return draws
-
-
-class _CountLine:
-    """A number that counts up in its place: nobody says when a plain scope is at its last one."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._count = 0
-
-    def advance(self) -> None:
-        self._count += 1
-        sys.stderr.write(f"\r{self._title}: {self._count}")
+    return tqdm
