@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy
 import pytest
 import torch
 
@@ -102,11 +103,38 @@ def test_a_dim_that_is_not_there_is_named(dim) -> None:
         c.MaxNorm(dim=dim)(torch.ones(3, 2))
 
 
-@pytest.mark.parametrize("dim", ["rows", 1.0, (0, "x"), True], ids=repr)
-def test_a_dim_of_another_type_is_refused(dim) -> None:
-    """``dim`` is a whole number or several."""
-    with pytest.raises(VariableTypeError, match="is not a dimension"):
-        c.UnitNorm(dim=dim)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        pytest.param(lambda: c.MaxNorm("1"), r"MaxNorm\(max_value='1'\) is not a nu", id="text"),
+        pytest.param(lambda: c.MaxNorm(None), "max_value=None", id="none"),
+        pytest.param(lambda: c.MinMaxNorm(0.5, [1.0]), "max_value=", id="list"),
+        pytest.param(lambda: c.MinMaxNorm(rate="0.5"), "rate='0.5'", id="rate"),
+        pytest.param(lambda: c.SpectralNorm(torch.ones(())), "SpectralNorm", id="tensor"),
+        pytest.param(lambda: c.PositiveDefinite("0"), "min_value='0'", id="eigenvalue"),
+        pytest.param(lambda: c.Simplex("1"), "total='1'", id="total"),
+        pytest.param(lambda: c.Clip("0", 1), "min_value='0'", id="bound"),
+        pytest.param(lambda: c.UnitNorm(1.0), r"UnitNorm\(dim=1.0\) is not a dimen", id="length"),
+        pytest.param(lambda: c.MaxNorm(1.0, "rows"), "dim='rows'", id="word"),
+    ],
+)
+def test_what_is_no_number_is_refused(make, message: str) -> None:
+    """What people write for a bound or a dimension fails where it is written, by its name."""
+    with pytest.raises(VariableTypeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("kind", [c.MaxNorm, c.UnitNorm, c.MinMaxNorm, c.Sparse])
+def test_the_word_of_keras_leads_to_ours(kind) -> None:
+    """``axis`` counts the other way round: the error has our word and the number to write."""
+    with pytest.raises(TypeError, match=rf"{kind.__name__}\(axis=0\).*\n.*\n.*dim=1 for axis=0"):
+        kind(1, axis=0)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    """They are what a sweep over bounds has at hand."""
+    assert c.MaxNorm(numpy.float32(0.5)) == c.MaxNorm(0.5)
+    assert c.Clip(numpy.int64(-1), 1)(torch.tensor([-3.0])).tolist() == [-1.0]
 
 
 def test_a_list_of_dims_is_a_tuple() -> None:

@@ -7,7 +7,6 @@ import decimal
 import enum
 import fractions
 import warnings
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -29,12 +28,6 @@ class Hostile:
 
     __repr__ = __str__ = __eq__ = __bool__ = __len__ = __iter__ = __getitem__ = __float__ = boom
     __index__ = __array__ = __hash__ = boom
-
-
-class HostileMapping(Mapping):
-    """A mapping, but nothing can be had from it."""
-
-    __repr__ = __getitem__ = __iter__ = __len__ = boom
 
 
 class Unprintable:
@@ -135,7 +128,6 @@ VALUES = {
             {"name": "max_norm", "dim": [0]},
             {"name": "clip", 3: 4},
             {"name": "composed"},
-            {"name": "composed", "parts": 3},
             {"name": 3},
         )
     },
@@ -195,7 +187,6 @@ VALUES = {
     "an aggregation": tc.VariableAggregation.MEAN,
     "a synchronization": tc.VariableSynchronization.ON_READ,
     "something hostile": Hostile(),
-    "a hostile mapping": HostileMapping(),
     "something that has no repr": Unprintable(),
     **CALLABLES,
 }

@@ -14,7 +14,7 @@ Example:
 """
 
 from torchcreator.constraints._base import Composed, Projection, check
-from torchcreator.constraints._elementwise import Clip, NonNeg
+from torchcreator.constraints._elements import Clip, Masked, NonNeg, Simplex, Sparse
 from torchcreator.constraints._matrices import (
     Orthogonal,
     PositiveDefinite,
@@ -23,7 +23,6 @@ from torchcreator.constraints._matrices import (
 )
 from torchcreator.constraints._norms import MaxNorm, MinMaxNorm, UnitNorm
 from torchcreator.constraints._registry import from_config, get, picklable, to_config
-from torchcreator.constraints._sparse import Masked, Simplex, Sparse
 
 __all__ = [
     "Clip",

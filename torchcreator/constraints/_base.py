@@ -181,10 +181,9 @@ class Composed(Projection):
     parts: tuple[Constraint, ...]
 
     def __post_init__(self) -> None:
-        parts: object = self.parts
-        if not isinstance(parts, tuple) or not parts or not all(map(callable, parts)):
+        if not self.parts or not all(map(callable, self.parts)):
             raise VariableTypeError(
-                f"Composed(parts={shown(parts)}) is not made of constraints.",
+                f"Composed(parts={shown(self.parts)}) is not made of constraints.",
                 "Each part takes a tensor and returns the one that is allowed.",
                 "Write NonNeg() & MaxNorm(1.0), say.",
             )

@@ -13,9 +13,8 @@ from typing import Literal
 import torch
 
 from torchcreator._errors import VariableValueError, shown
-from torchcreator.constraints._arguments import check_flags
 from torchcreator.constraints._base import Projection, solving
-from torchcreator.constraints._norms import check_finite, not_negative
+from torchcreator.constraints._norms import not_negative
 from torchcreator.constraints._polar import polar, where_finite
 
 SQUARINGS = 16  # the largest eigenvalue of n by n to a relative log(n) / 2**17
@@ -69,9 +68,6 @@ class Orthogonal(Matrix):
 
     flatten: bool = False
 
-    def __post_init__(self) -> None:
-        check_flags(self, flatten=self.flatten)
-
     def nearest(self, w: torch.Tensor) -> torch.Tensor:
         """Return the polar factors."""
         return polar(w)
@@ -112,8 +108,7 @@ class SpectralNorm(Matrix):
 
     def __post_init__(self) -> None:
         not_negative(self, max_value=self.max_value)
-        check_flags(self, flatten=self.flatten)
-        if not isinstance(self.mode, str) or self.mode not in ("clamp", "scale"):
+        if self.mode not in ("clamp", "scale"):
             raise VariableValueError(
                 f"SpectralNorm(mode={shown(self.mode)}) is not known.",
                 "Singular values above the bound are lowered to it, or all are divided.",
@@ -177,7 +172,6 @@ class PositiveDefinite(Matrix):
 
     def __post_init__(self) -> None:
         not_negative(self, min_value=self.min_value)
-        check_finite(self, min_value=self.min_value)
 
     def nearest(self, w: torch.Tensor) -> torch.Tensor:
         """Return the symmetric parts with their eigenvalues raised to the bound."""

@@ -6,16 +6,16 @@ Source: ``keras.constraints``, where ``axis`` counts the other way round (a Kera
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from numbers import Real
+from typing import Any, TypeAlias
 
 import torch
+from typing_extensions import Self
 
 from torchcreator._errors import VariableTypeError, VariableValueError, shown
-from torchcreator.constraints._arguments import check_numbers
 from torchcreator.constraints._base import Projection
 
 EPSILON = 1e-7
@@ -39,14 +39,22 @@ class Grouped(Projection):
 
     dim: Dim
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if "axis" in kwargs:
+            raise VariableTypeError(
+                f"{cls.__name__}(axis={shown(kwargs['axis'])}) is Keras' word.",
+                "A kernel of Keras is (in, out), a weight of torch is (out, in).",
+                "Write dim=1 for axis=0, or leave it out: each unit's incoming weights.",
+            )
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         dim: object = self.dim
         if isinstance(dim, list):
             object.__setattr__(self, "dim", tuple(dim))
-        dims = dim if isinstance(dim, (list, tuple)) else (dim,)
-        if dim is not None and not all(type(d) is int for d in dims):
+        elif not (dim is None or isinstance(dim, (int, tuple))):
             raise VariableTypeError(
-                f"{type(self).__name__}(dim={shown(self.dim)}) is not a dimension.",
+                f"{type(self).__name__}(dim={shown(dim)}) is not a dimension.",
                 "The groups lie along one dimension or several.",
                 "Write dim=1, dim=(1, 2), dim=() for the whole tensor, or leave it out.",
             )
@@ -183,7 +191,6 @@ class MinMaxNorm(Normed):
     def __post_init__(self) -> None:
         super().__post_init__()
         not_negative(self, min_value=self.min_value, max_value=self.max_value)
-        check_finite(self, min_value=self.min_value)
         check_numbers(self, rate=self.rate)
         if not self.min_value <= self.max_value or not 0 < self.rate <= 1:
             raise VariableValueError(
@@ -204,24 +211,24 @@ class MinMaxNorm(Normed):
         return torch.where(clipped == norm, 1, wanted / (norm + EPSILON))
 
 
-def check_finite(constraint: object, **arguments: float) -> None:
-    """Raise if what elements are raised to is infinite: no tensor would be allowed."""
-    for name, value in arguments.items():
-        if value == math.inf:
-            raise VariableValueError(
-                f"{type(constraint).__name__}({name}=inf) allows nothing.",
-                "The elements of a parameter are finite.",
-                f"Use a finite {name}.",
-            )
-
-
 def not_negative(constraint: object, **bounds: float) -> None:
     """Raise if a bound of a constraint is negative or not a number."""
     check_numbers(constraint, **bounds)
     for name, bound in bounds.items():
         if not bound >= 0:
             raise VariableValueError(
-                f"{type(constraint).__name__}({name}={shown(bound)}) is not a length.",
+                f"{type(constraint).__name__}({name}={bound!r}) is not a length.",
                 "A norm is never negative.",
                 f"Use {name}=0 or more.",
+            )
+
+
+def check_numbers(constraint: object, **values: object) -> None:
+    """Raise if a value of a constraint is not one number, as it comes from a file of text, say."""
+    for name, value in values.items():
+        if not isinstance(value, Real):
+            raise VariableTypeError(
+                f"{type(constraint).__name__}({name}={shown(value)}) is not a number.",
+                "A constraint is a value, made of plain numbers.",
+                f"Write {type(constraint).__name__}({name}=1.0), say.",
             )

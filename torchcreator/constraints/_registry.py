@@ -18,7 +18,7 @@ from torchcreator._errors import (
     shown,
 )
 from torchcreator.constraints._base import Composed, Constraint, Projection
-from torchcreator.constraints._elementwise import Clip, NonNeg
+from torchcreator.constraints._elements import Clip, Masked, NonNeg, Simplex, Sparse
 from torchcreator.constraints._matrices import (
     Orthogonal,
     PositiveDefinite,
@@ -26,7 +26,6 @@ from torchcreator.constraints._matrices import (
     Symmetric,
 )
 from torchcreator.constraints._norms import MaxNorm, MinMaxNorm, UnitNorm
-from torchcreator.constraints._sparse import Masked, Simplex, Sparse
 
 
 def name_of(kind: type[Projection]) -> str:
@@ -130,10 +129,10 @@ def from_config(config: Mapping[str, Any], variable_name: str = "Variable") -> C
         >>> tc.constraints.from_config({"name": "clip", "min_value": 0.0, "max_value": 1.0})
         Clip(min_value=0.0, max_value=1.0)
     """
-    arguments = _own_arguments(config, variable_name)
+    arguments = dict(config)
     name = arguments.pop("name", None)
-    if isinstance(name, str) and name == "composed":
-        return _composed(arguments, variable_name)
+    if name == "composed":
+        return Composed(tuple(from_config(p, variable_name) for p in arguments.get("parts", ())))
     kind = _kind(name, variable_name)
     known = _arguments(kind)
     for argument in arguments:
@@ -151,29 +150,6 @@ def from_config(config: Mapping[str, Any], variable_name: str = "Variable") -> C
         what, *rest = error.args
         what = f"{what}\nIt was to constrain variable {variable_name!r}."
         raise type(error)(what, *rest) from None
-
-
-def _own_arguments(config: Any, variable_name: str) -> dict[Any, Any]:
-    try:
-        return dict(config)
-    except Exception as error:  # a mapping of somebody's own class may raise anything
-        raise VariableTypeError(
-            f"Invalid constraint {shown(config)} for variable: {variable_name}",
-            f"A config is a mapping of names to values: {type(error).__name__}.",
-            "Pass what torchcreator.constraints.to_config(...) returned.",
-        ) from error
-
-
-def _composed(arguments: dict[Any, Any], variable_name: str) -> Composed:
-    parts: Any = arguments.get("parts")
-    whole = isinstance(parts, (list, tuple)) and len(parts) > 0
-    if not whole or not all(isinstance(part, Mapping) for part in parts):
-        raise VariableTypeError(
-            f"Invalid parts {shown(parts)} of constraint 'composed' for variable: {variable_name}",
-            "The parts of a composed constraint are configs themselves.",
-            "Pass what torchcreator.constraints.to_config(a & b) returned.",
-        )
-    return Composed(tuple(from_config(part, variable_name) for part in parts))
 
 
 def picklable(constraint: Constraint | None, name: str) -> Constraint | None:
@@ -228,12 +204,13 @@ def _require_arguments(kind: type[Projection], given: Iterable[str], variable_na
 
 def _kind(name: object, variable_name: str) -> type[Projection]:
     """Return the class of a name: ``max_norm``, ``MaxNorm`` or ``maxnorm``."""
+    text = str(name).lower()
     for known, kind in KINDS.items():
-        if isinstance(name, str) and name.lower().replace("_", "") == known.replace("_", ""):
+        if text.replace("_", "") == known.replace("_", ""):
             return kind
     raise VariableValueError(
         f"Unknown constraint {shown(name)} for variable: {variable_name}"
-        f"{did_you_mean(name.lower() if isinstance(name, str) else name, KINDS)}",
+        f"{did_you_mean(text, KINDS)}",
         f"The ready-made ones are {', '.join(KINDS)}.",
         "Use one of these names, an instance, or a function f(w) -> w.",
     )

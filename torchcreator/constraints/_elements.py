@@ -1,4 +1,4 @@
-"""Constraints on which elements are not zero, and on what they sum to."""
+"""Constraints on elements: their bounds, which are zero, and what they sum to."""
 
 from __future__ import annotations
 
@@ -9,8 +9,97 @@ from typing import Any
 import torch
 
 from torchcreator._errors import VariableTypeError, VariableValueError, shown
-from torchcreator.constraints._base import Projection, solving
-from torchcreator.constraints._norms import Dim, Grouped, check_finite, not_negative, reduced_dims
+from torchcreator._torch.tensors import foreach_clamp_max_, foreach_clamp_min_
+from torchcreator.constraints._base import Elementwise, Projection, solving
+from torchcreator.constraints._norms import Dim, Grouped, check_numbers, not_negative, reduced_dims
+
+
+@dataclass(frozen=True)
+class NonNeg(Elementwise):
+    r"""No element is negative: :math:`w_i \leftarrow \max(w_i, 0)`.
+
+    The nearest non-negative tensor. Keras calls it ``NonNeg`` too.
+
+    Example:
+        >>> import torch
+        >>> import torchcreator as tc
+        >>> tc.constraints.NonNeg()(torch.tensor([-1.0, 0.5]))
+        tensor([0.0000, 0.5000])
+    """
+
+    def project(self, w: torch.Tensor, ndim: int) -> torch.Tensor:
+        """Return ``max(w, 0)``."""
+        return w.clamp(min=0)
+
+    def project_(self, ws: list[torch.Tensor]) -> None:
+        """Clamp tensors of one dtype and device, of any shapes, in one call."""
+        foreach_clamp_min_(ws, 0)
+
+    def objection(self, w: torch.Tensor) -> str | None:
+        """Return why elements like those of ``w`` have no order, or None."""
+        return _unordered(w)
+
+
+@dataclass(frozen=True)
+class Clip(Elementwise):
+    r"""Every element is within bounds: :math:`w_i \leftarrow \min(\max(w_i, a), b)`.
+
+    The nearest tensor in the box :math:`[a, b]`.
+
+    Args:
+        min_value: The lower bound :math:`a`, or None.
+        max_value: The upper bound :math:`b`, or None.
+
+    Raises:
+        VariableValueError: Neither bound is given, or no number fits between them.
+        VariableTypeError: A bound is no number.
+
+    Example:
+        >>> import torch
+        >>> import torchcreator as tc
+        >>> tc.constraints.Clip(-1, 1)(torch.tensor([-3.0, 0.5]))
+        tensor([-1.0000,  0.5000])
+    """
+
+    min_value: float | None = None
+    max_value: float | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.min_value, self.max_value
+        if low is None and high is None:
+            raise VariableValueError(
+                "Clip() got neither bound.",
+                "It would leave every tensor as it is.",
+                "Write Clip(-1.0, 1.0), or one of min_value=..., max_value=....",
+            )
+        lowest, highest = -math.inf if low is None else low, math.inf if high is None else high
+        check_numbers(self, min_value=lowest, max_value=highest)
+        if not lowest <= highest:
+            raise VariableValueError(
+                f"Clip(min_value={low!r}, max_value={high!r}) allows nothing.",
+                "A number must fit between the bounds.",
+                f"Did you mean Clip({high!r}, {low!r})?",
+            )
+
+    def project(self, w: torch.Tensor, ndim: int) -> torch.Tensor:
+        """Return ``w`` clamped to the bounds."""
+        return w.clamp(self.min_value, self.max_value)
+
+    def project_(self, ws: list[torch.Tensor]) -> None:
+        """Clamp tensors of one dtype and device, of any shapes, in one call for each bound."""
+        if self.min_value is not None:
+            foreach_clamp_min_(ws, self.min_value)
+        if self.max_value is not None:
+            foreach_clamp_max_(ws, self.max_value)
+
+    def objection(self, w: torch.Tensor) -> str | None:
+        """Return why elements like those of ``w`` have no order, or None."""
+        return _unordered(w)
+
+
+def _unordered(w: torch.Tensor) -> str | None:
+    ordered = not w.is_complex() and w.dtype != torch.bool
+    return None if ordered else f"numbers of dtype {w.dtype} are not clamped"
 
 
 @dataclass(frozen=True)
@@ -38,7 +127,7 @@ class Sparse(Grouped):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole = isinstance(self.k, int) and self.k >= 1 and self.k is not True
+        whole = isinstance(self.k, int) and self.k >= 1
         if not whole and not (isinstance(self.k, float) and 0 < self.k < 1):
             raise VariableValueError(
                 f"Sparse(k={shown(self.k)}) is neither a count nor a part.",
@@ -87,11 +176,8 @@ class Masked(Projection):
 
     def __post_init__(self) -> None:
         try:
-            mask = torch.as_tensor(self.mask).detach()
-            if mask.is_nested:
-                raise TypeError("a nested tensor has no shape")
-            mask = mask.to_dense().to("cpu", torch.bool, copy=True)
-        except Exception as error:  # a mask of somebody's own class may raise anything
+            mask = torch.as_tensor(self.mask).detach().to_dense().to("cpu", torch.bool, copy=True)
+        except (TypeError, ValueError, RuntimeError) as error:
             raise VariableTypeError(
                 f"Masked(mask={shown(self.mask)}) is no mask.",
                 f"torch cannot make a tensor of it: {str(error).partition(chr(10))[0]}.",
@@ -161,7 +247,6 @@ class Simplex(Projection):
 
     def __post_init__(self) -> None:
         not_negative(self, total=self.total)
-        check_finite(self, total=self.total)
 
     def objection(self, w: torch.Tensor) -> str | None:
         """Return why ``w`` has no last dimension, or numbers that have no order, or None."""
