@@ -15,7 +15,7 @@ import pytest
 
 from torchcreator.pytest_plugin._guard import Guard, passed
 from torchcreator.pytest_plugin._marks import MARKERS, forbids
-from torchcreator.pytest_plugin._opening import opened
+from torchcreator.pytest_plugin._open_scopes import opened
 
 if TYPE_CHECKING:
     from torchcreator.creators import Ledger

@@ -13,8 +13,7 @@ import pytest
 from torchcreator._chain import observers
 from torchcreator._torch import hooks
 from torchcreator.pytest_plugin._marks import asked, forbids
-from torchcreator.pytest_plugin._open_scopes import OpenScope, OpenScopes
-from torchcreator.pytest_plugin._opening import close, opened
+from torchcreator.pytest_plugin._open_scopes import OpenScope, OpenScopes, close, opened
 
 _FOR_GOOD = object()
 """Owns the scopes that were opened outside any test."""

@@ -1,13 +1,16 @@
-"""Which scopes are open, in any thread or task, and the lines that opened them."""
+"""Which scopes are open, in any thread or task; they may be closed in another than opened them."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
 from torchcreator._call_site import opener, place
+from torchcreator._chain import observers
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,34 @@ class OpenScopes:
     def record(self, scope: Any) -> OpenScope | None:
         """Return what is known of a scope, or None if it is closed."""
         return self._open.get(id(scope))
+
+
+@contextlib.contextmanager
+def opened(creator: Any, *, modules: bool = True) -> Iterator[None]:
+    """Open a scope, and close it even if one that was opened inside it is still open."""
+    from torchcreator import creator_scope
+
+    assert isinstance(observers.watcher, OpenScopes)  # the guard's
+    scope = creator_scope(creator, modules=modules)
+    scope.__enter__()
+    record = observers.watcher.record(scope)
+    assert record is not None  # it has just been opened
+    try:
+        yield
+    finally:
+        close(record)
+
+
+def close(record: OpenScope) -> None:
+    """Close a scope, whichever task opened it; the guard reports those that were left inside."""
+    from torchcreator import TorchCreatorError
+    from torchcreator._chain.open_scopes import current
+
+    link = current.get()
+    while link is not None and link.scope is not record.scope:
+        link = link.outward
+    with contextlib.suppress(TorchCreatorError):
+        if link is not None:
+            record.scope.__exit__(None, None, None)
+        elif record.scope.opened:
+            record.context.run(record.scope.__exit__, None, None, None)

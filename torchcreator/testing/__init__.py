@@ -7,7 +7,6 @@ pytest.
 from __future__ import annotations
 
 from torchcreator.testing._conformance import assert_creator_conforms
-from torchcreator.testing._fake import FakeCreator
-from torchcreator.testing._recording import RecordingCreator
+from torchcreator.testing._creators import FakeCreator, RecordingCreator
 
 __all__ = ["FakeCreator", "RecordingCreator", "assert_creator_conforms"]
