@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,17 @@ def check_contents(wheel: Path) -> None:
     assert {name.split("/", 1)[1] for name in about} == METADATA, sorted(about)
 
 
+def check_description(wheel: Path) -> None:
+    """Check that the description is the README's, and that no link in it leads nowhere."""
+    with ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        description = archive.read(metadata).decode().partition("\n\n")[2]
+    first = re.search(r"^```python\n.*?^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert first is not None
+    assert first[0] in description
+    assert not re.findall(r"\]\((?!https?://)[^)]*\)", description)
+
+
 def check_installed(wheel: Path) -> None:
     """Install the wheel beside the sources' environment, and use it: the library, the command."""
     with tempfile.TemporaryDirectory() as place:
@@ -66,4 +78,5 @@ def run(*arguments: str | Path, cwd: str | Path) -> None:
 if __name__ == "__main__":
     built = Path(sys.argv[1]).resolve()
     check_contents(built)
+    check_description(built)
     check_installed(built)
