@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import grimp
 import pytest
 
 tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has none")
@@ -64,3 +65,21 @@ def test_every_file_that_is_named_is_there(page):
     package = ROOT / "torchcreator"
     missing = [name for name in named if not list(package.glob(f"{name}*"))]
     assert missing == []
+
+
+def test_no_circle_of_files():
+    """No file imports, at whatever remove, one that imports it; nor for its types alone.
+
+    The face is left out: its imports are for type checkers, and load nothing.
+    """
+    graph = grimp.build_graph("torchcreator", exclude_type_checking_imports=False, cache_dir=None)
+    for shown in graph.find_modules_directly_imported_by("torchcreator"):
+        graph.remove_import(importer="torchcreator", imported=shown)
+    circular = {
+        name
+        for name in graph.modules
+        for needed in graph.find_modules_directly_imported_by(name)
+        if graph.chain_exists(needed, name)
+    }
+    assert len(graph.modules) > 100
+    assert circular == set()
