@@ -74,7 +74,7 @@ def test_ctrl_c_is_no_traceback(monkeypatch):
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("torchcreator._cli.demo.command.run", interrupted)
+    monkeypatch.setattr("torchcreator._cli.commands._demo", interrupted)
     assert main(["demo"]) == 130
 
 

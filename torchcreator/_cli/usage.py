@@ -1,10 +1,9 @@
-"""What the commands share: how they refuse, read numbers, wait for torch and write pages."""
+"""What the commands share: how they refuse, meet Ctrl-C and write pages."""
 
 from __future__ import annotations
 
-import argparse
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +16,6 @@ class UnusableError(Exception):
 
     def __init__(self, text: str) -> None:
         super().__init__(" ".join(text.split()))
-
-
-def whole(least: int, most: int) -> Callable[[str], int]:
-    """Return a reader of whole numbers from ``least`` to ``most``."""
-
-    def read(text: str) -> int:
-        plain = text.isascii() and text.isdecimal() and len(text) < 20
-        if plain and least <= int(text) <= most:
-            return int(text)
-        message = f"{text!r} is not a whole number from {least} to {most}"
-        raise argparse.ArgumentTypeError(message)
-
-    return read
 
 
 @contextmanager
