@@ -70,14 +70,6 @@ def test_threads_build_stock_modules_with_values_of_their_own():
         assert list(pool.map(work, [1.0, 2.0, 0.0])) == [{1.0}, {2.0}, {"drawn"}]
 
 
-def test_a_context_taken_along_brings_its_scopes():
-    """``contextvars.copy_context().run`` in a thread is the way to take the scopes along."""
-    with marking("a"):
-        context = contextvars.copy_context()
-    assert in_thread(context.run, path) == "a"
-    assert path() == ""
-
-
 def test_a_scope_opened_in_a_taken_context_stays_there():
     """What a thread opens in the context it was given is not seen where the context came from."""
 
@@ -144,47 +136,6 @@ def test_a_task_inherits_the_scopes_it_was_started_in():
         return path()
 
     assert asyncio.run(main()) == ("a", "ab")
-
-
-def test_a_scope_across_await_does_not_leak_into_other_tasks():
-    """While one task waits inside its scope, the others see nothing of it."""
-    opened, done = asyncio.Event(), asyncio.Event()
-
-    async def holds():
-        with marking("a"):
-            opened.set()
-            await done.wait()
-            return path()
-
-    async def looks():
-        await opened.wait()
-        seen = path()
-        done.set()
-        return seen
-
-    async def main():
-        return await asyncio.gather(holds(), looks())
-
-    assert asyncio.run(main()) == ["a", ""]
-
-
-def test_tasks_may_open_and_close_scopes_in_any_order():
-    """Scopes of two tasks that overlap without nesting close without an error, or a trace."""
-
-    async def task(word, delays):
-        seen = []
-        await asyncio.sleep(delays[0])
-        with marking(word):
-            seen.append(path())
-            await asyncio.sleep(delays[1])
-            seen.append(path())
-        return [*seen, path()]
-
-    async def main():
-        with marking("main."):
-            return await asyncio.gather(task("a", (0, 0.02)), task("b", (0.01, 0.02)))
-
-    assert asyncio.run(main()) == [["main.a", "main.a", "main."], ["main.b", "main.b", "main."]]
 
 
 def test_overlapping_tasks_keep_their_own_values():
