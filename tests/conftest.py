@@ -7,9 +7,15 @@ import os
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 collect_ignore = ["typing"]  # read by mypy in test_typing.py, never run
 pytest_plugins = ["pytester", "torchcreator.pytest_plugin"]  # ours, where it is not installed
+
+settings.register_profile(
+    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")  # how busy a machine is makes no test fail
 
 
 def pytest_configure(config):

@@ -80,7 +80,7 @@ def attempt(make, chosen, name=NAME):
     assert state() == before
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(keywords())
 def test_any_keywords_of_a_variable(given):
     """`variable` makes what was asked for, or says what was wrong and leaves nothing behind."""
@@ -93,7 +93,7 @@ def test_any_keywords_of_a_variable(given):
     attempt(lambda: tc.variable(name=NAME, **chosen), chosen)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(keywords())
 def test_any_keywords_that_a_creator_passes_on(given):
     """What a creator passes on is held to the same: `default_creator` sees whatever is wrong."""
@@ -110,7 +110,7 @@ def test_any_keywords_that_a_creator_passes_on(given):
     attempt(make, chosen)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(keywords(most=2))
 def test_any_keywords_that_a_creator_passes_on_for_a_module(given):
     """A stock module is constructed, or an error names its parameter and the scope is closed."""

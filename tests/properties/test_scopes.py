@@ -212,7 +212,7 @@ def ones(next_creator, **kwargs):
     return next_creator(**{**kwargs, "initial_value": torch.ones(kwargs["shape"])})
 
 
-Scopes.TestCase.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+Scopes.TestCase.settings = settings(max_examples=100, stateful_step_count=25)
 
 
 class TestScopes(Scopes.TestCase):
