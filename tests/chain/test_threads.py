@@ -29,7 +29,7 @@ def test_another_thread_sees_nothing():
 
 def test_threads_with_scopes_of_their_own_do_not_meet():
     """Four threads that open and close scopes at the same time each see exactly their own."""
-    barrier, seen = threading.Barrier(4, timeout=10), {}
+    barrier, seen = threading.Barrier(4, timeout=60), {}
 
     def work(word):
         found = set()
@@ -52,7 +52,7 @@ def test_threads_with_scopes_of_their_own_do_not_meet():
 
 def test_threads_build_stock_modules_with_values_of_their_own():
     """Values set by creators in several threads at once each stick in their own thread only."""
-    barrier = threading.Barrier(3, timeout=10)
+    barrier = threading.Barrier(3, timeout=60)
 
     def work(number):
         def constant(next_creator, **kwargs):
