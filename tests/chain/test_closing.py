@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 import torchcreator as tc
-from tests.chain.log import ones
+from tests.chain.marks import ones
 from tests.support.log import called, passing, scope
 from torchcreator import _errors
 

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.chain.log import KEYWORDS
 from tests.support.log import called, scope
 
 
@@ -51,24 +50,14 @@ def test_a_creator_receives_the_callers_raw_values():
     assert (seen["synchronization"], seen["aggregation"]) == ("on_read", "Sum")
 
 
-def test_a_stock_modules_parameter_brings_the_same_keywords():
-    """For a stock module, the keys are the same; module, name and shape are its own."""
-    seen = []
-
-    def creator(next_creator, **kwargs):
-        seen.append(kwargs)
-        return next_creator(**kwargs)
-
-    with tc.creator_scope(creator):
-        layer = nn.Linear(2, 3)
-    assert [set(kwargs) for kwargs in seen] == [KEYWORDS, KEYWORDS]
-    assert [(k["module"], k["name"], k["shape"], k["initial_value"]) for k in seen] == [
-        (layer, "weight", (3, 2), None),
-        (layer, "bias", (3,), None),
-    ]
-
-
 def test_the_initial_value_may_come_from_a_creator():
     """Nothing is missing as long as somebody supplies a value before the default creator."""
     with tc.creator_scope(lambda next_creator, **kw: next_creator(**{**kw, "initial_value": 5.0})):
         assert tc.variable(name="w").item() == 5.0
+
+
+def test_the_default_creator_is_the_end_of_every_chain():
+    """`default_creator` as a creator makes what no creator at all makes."""
+    with scope("outer"), tc.creator_scope(lambda _, **kwargs: tc.default_creator(**kwargs)):
+        assert called(lambda: tc.variable(1.0)) == []
+        assert tc.variable(1.0).item() == 1.0
