@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 collect_ignore = ["typing"]  # read by mypy in test_typing.py, never run
 pytest_plugins = ["pytester", "torchcreator.pytest_plugin"]  # ours, where it is not installed
+
+settings.register_profile(
+    "unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("unhurried")  # how busy a machine is makes no test fail
 
 
 def pytest_configure(config):
@@ -25,7 +32,10 @@ def fit_to_fork():
 
     The tensors are small, and a fork must not inherit a thread pool. A first backward that comes
     after torch.compile starts threads for devices that are not there, in builds with CUDA.
+    What was imported and collected by now, a million objects, no garbage collection looks at again.
     """
+    gc.collect()
+    gc.freeze()
     torch.set_num_threads(1)
     torch.ones(1, requires_grad=True).sum().backward()
 

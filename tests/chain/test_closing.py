@@ -10,30 +10,14 @@ from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 import torchcreator as tc
-from tests.chain.log import ones
+from tests.chain.marks import ones
 from tests.support.log import called, passing, scope
 from torchcreator import _errors
-
-
-def test_a_scope_yields_none():
-    """``with creator_scope(c) as x`` binds None, as in TensorFlow."""
-    with tc.creator_scope(passing) as entered:
-        assert entered is None
 
 
 def test_a_scope_reaches_what_is_called_inside_not_what_is_called_after():
     """The creators are those that are open when `variable` is called."""
     with scope("a"):
-        assert called() == ["a"]
-    assert called() == []
-
-
-def test_one_object_is_not_entered_twice():
-    """An open scope refuses to be opened again, and stays as it was."""
-    a = scope("a")
-    with a:
-        with pytest.raises(_errors.ScopeError, match="already open"), a:
-            pytest.fail("was entered")
         assert called() == ["a"]
     assert called() == []
 
@@ -56,26 +40,6 @@ def test_an_exception_in_the_body_closes_the_scope(error):
             raise error
         assert caught.value is error
         assert called() == ["outer"]
-
-
-def test_an_exception_of_a_creator_passes_unchanged():
-    """Inner creators may catch it; the caller gets the object that was raised; scopes close."""
-    error, seen = ValueError("creator"), []
-
-    def raises(next_creator, **kwargs):
-        raise error
-
-    def watches(next_creator, **kwargs):
-        try:
-            return next_creator(**kwargs)
-        except ValueError as passing_by:
-            seen.append(passing_by)
-            raise
-
-    unchanged = pytest.raises(ValueError, match="creator")
-    with unchanged as caught, tc.creator_scope(raises), tc.creator_scope(watches):
-        tc.variable(1.0)
-    assert caught.value is error is seen[0]
 
 
 def test_a_failed_creator_leaves_no_parameter_in_the_module():
@@ -121,16 +85,6 @@ def test_closing_twice_is_an_error_and_changes_nothing():
         with pytest.raises(_errors.ScopeError, match="without proper nesting"):
             a.__exit__(None, None, None)
         assert called() == ["b"]
-
-
-def test_closing_out_of_order_keeps_the_exception_in_flight():
-    """The error about nesting carries the one that was being raised as its context."""
-    b, body = scope("b"), ValueError("body")
-    with pytest.raises(_errors.ScopeError, match="proper nesting") as caught, scope("a"):  # noqa: PT012
-        b.__enter__()
-        raise body
-    assert caught.value.__context__ is body
-    b.__exit__(None, None, None)
 
 
 def test_names_go_on_when_the_outermost_scope_is_closed_first():

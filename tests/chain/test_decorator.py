@@ -9,7 +9,7 @@ import pytest
 from torch import nn
 
 import torchcreator as tc
-from tests.chain.log import ones
+from tests.chain.marks import ones
 from tests.support.log import called, passing, scope
 from torchcreator import _errors
 

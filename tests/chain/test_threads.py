@@ -29,7 +29,7 @@ def test_another_thread_sees_nothing():
 
 def test_threads_with_scopes_of_their_own_do_not_meet():
     """Four threads that open and close scopes at the same time each see exactly their own."""
-    barrier, seen = threading.Barrier(4, timeout=10), {}
+    barrier, seen = threading.Barrier(4, timeout=60), {}
 
     def work(word):
         found = set()
@@ -52,7 +52,7 @@ def test_threads_with_scopes_of_their_own_do_not_meet():
 
 def test_threads_build_stock_modules_with_values_of_their_own():
     """Values set by creators in several threads at once each stick in their own thread only."""
-    barrier = threading.Barrier(3, timeout=10)
+    barrier = threading.Barrier(3, timeout=60)
 
     def work(number):
         def constant(next_creator, **kwargs):
@@ -68,14 +68,6 @@ def test_threads_build_stock_modules_with_values_of_their_own():
 
     with ThreadPoolExecutor(3) as pool:
         assert list(pool.map(work, [1.0, 2.0, 0.0])) == [{1.0}, {2.0}, {"drawn"}]
-
-
-def test_a_context_taken_along_brings_its_scopes():
-    """``contextvars.copy_context().run`` in a thread is the way to take the scopes along."""
-    with marking("a"):
-        context = contextvars.copy_context()
-    assert in_thread(context.run, path) == "a"
-    assert path() == ""
 
 
 def test_a_scope_opened_in_a_taken_context_stays_there():
@@ -144,47 +136,6 @@ def test_a_task_inherits_the_scopes_it_was_started_in():
         return path()
 
     assert asyncio.run(main()) == ("a", "ab")
-
-
-def test_a_scope_across_await_does_not_leak_into_other_tasks():
-    """While one task waits inside its scope, the others see nothing of it."""
-    opened, done = asyncio.Event(), asyncio.Event()
-
-    async def holds():
-        with marking("a"):
-            opened.set()
-            await done.wait()
-            return path()
-
-    async def looks():
-        await opened.wait()
-        seen = path()
-        done.set()
-        return seen
-
-    async def main():
-        return await asyncio.gather(holds(), looks())
-
-    assert asyncio.run(main()) == ["a", ""]
-
-
-def test_tasks_may_open_and_close_scopes_in_any_order():
-    """Scopes of two tasks that overlap without nesting close without an error, or a trace."""
-
-    async def task(word, delays):
-        seen = []
-        await asyncio.sleep(delays[0])
-        with marking(word):
-            seen.append(path())
-            await asyncio.sleep(delays[1])
-            seen.append(path())
-        return [*seen, path()]
-
-    async def main():
-        with marking("main."):
-            return await asyncio.gather(task("a", (0, 0.02)), task("b", (0.01, 0.02)))
-
-    assert asyncio.run(main()) == [["main.a", "main.a", "main."], ["main.b", "main.b", "main."]]
 
 
 def test_overlapping_tasks_keep_their_own_values():

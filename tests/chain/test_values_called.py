@@ -101,7 +101,11 @@ def test_an_initialiser_keeps_its_shape_where_a_creator_drops_it():
         assert tc.variable(nn.init.ones_, shape=(2,)).tolist() == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("initialiser", [nn.init.ones_, lambda: torch.ones(2, 3)], ids=str)
+@pytest.mark.parametrize(
+    "initialiser",
+    [nn.init.ones_, lambda: torch.ones(2, 3)],
+    ids=["one that fills", "one that returns"],
+)
 def test_creators_may_bring_an_initialiser(initialiser):
     """A creator sets the same kinds of initial value as a caller, for stock modules as well."""
 

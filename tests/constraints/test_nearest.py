@@ -92,7 +92,7 @@ def test_unit_norm_max_norm_and_masked_by_hand() -> None:
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=8), st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_sparse_keeps_the_largest(values: list[float], k: int) -> None:
     """The k largest magnitudes stay as they are, and all else is zero."""
     w = torch.tensor(values, dtype=torch.float64)
@@ -104,7 +104,7 @@ def test_sparse_keeps_the_largest(values: list[float], k: int) -> None:
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=8), st.floats(0.0, 10.0))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_simplex_holds_for_any_vector(values: list[float], total: float) -> None:
     """The sum and the signs are right, whatever the vector."""
     w = c.Simplex(total)(torch.tensor(values, dtype=torch.float64))

@@ -97,7 +97,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(path, tmp_path):
         open_files(short)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_damaged_header_is_refused_or_harmless(tmp_path_factory, data):
     """Any changed byte of the header gives an error of ours, or tensors within the file."""

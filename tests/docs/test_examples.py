@@ -46,9 +46,6 @@ EXPECTED = {
         rank 1: 1.weight  auto, none   [1.5, 1.5]
         rank 1: 1.bias    none, none   [2.0]
         """,
-    "ddp_policies.py": """
-        gain 1.137, 480 samples seen
-        """,
     "fsdp2_policies.py": """
         gradients: equal to one process's
         checkpoint: resumed, equal in every bit
@@ -58,6 +55,7 @@ EXPECTED = {
         rank 1: expert and gate have one process's gradients
         """,
 }
+ELSEWHERE = {"ddp_policies.py"}  # in tests/distributed/test_torchrun.py, killed and not
 STARTERS = {
     "python": [sys.executable],
     "torchrun": [sys.executable, "-m", "torch.distributed.run"],
@@ -66,7 +64,7 @@ STARTERS = {
 
 def test_every_example_is_run():
     """No example is left out of these tests."""
-    assert {path.name for path in EXAMPLES.glob("*.py")} == set(EXPECTED)
+    assert {path.name for path in EXAMPLES.glob("*.py")} == set(EXPECTED) | ELSEWHERE
 
 
 @pytest.mark.parametrize("name", EXPECTED)

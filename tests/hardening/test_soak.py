@@ -19,7 +19,7 @@ import torchcreator as tc
 from tests.hardening.test_leaks import resident, tables
 from tests.support.ranks import run_ranks
 
-STEPS = int(os.environ.get("TORCHCREATOR_SOAK_STEPS", "2000"))
+STEPS = int(os.environ.get("TORCHCREATOR_SOAK_STEPS", "1000"))
 OBJECTS = 60
 """What Python's own caches move by. One object for each step would be thousands."""
 GROWTH = 4 * 2**20
@@ -99,7 +99,7 @@ def growth(step, warm_up, steps):
 @needs_proc
 @pytest.mark.slow
 def test_many_steps_leave_memory_flat():
-    """Thousands of steps with constraints, copies and checkpoints leave no object and no byte."""
+    """Many steps with constraints, copies and checkpoints leave no object and no byte."""
     with tc.creator_scope(declared):
         model = tc.build(make, seed=0)
     objects, same_tables, size = growth(trainer(model, model), 400, STEPS)

@@ -19,7 +19,9 @@ def passing(next_creator, **kwargs):
     return next_creator(**kwargs)
 
 
-@pytest.mark.parametrize("creator", [5, None, "frozen", [passing]], ids=repr)
+@pytest.mark.parametrize(
+    "creator", [5, None, "frozen", [passing]], ids=["a number", "None", "a name", "a list"]
+)
 def test_a_creator_that_cannot_be_called(creator):
     """A scope is refused at once, not at the first variable."""
     assert message_of(TYPE, lambda: tc.creator_scope(creator)) == (

@@ -171,12 +171,11 @@ def test_objects_that_lie_about_their_class_do_no_harm(names):
 
 def test_the_walk_bears_other_threads():
     """Other threads may make modules and register parameters while the walk goes on."""
-    stop = time.monotonic() + 0.5
-    growing = nn.Module()
+    enough, growing = threading.Event(), nn.Module()
 
     def grow():
         number = 0
-        while time.monotonic() < stop:
+        while not enough.is_set():
             growing.register_parameter(f"p{number % 50}", nn.Parameter(torch.ones(1)))
             number += 1
             if number % 50 == 0:
@@ -184,9 +183,12 @@ def test_the_walk_bears_other_threads():
 
     thread = threading.Thread(target=grow)
     thread.start()
-    walks = 0
-    while thread.is_alive():
-        assert not ownership.held(Root(), nn.Parameter(torch.ones(1)))
-        walks += 1
-    thread.join()
-    assert walks > 0
+    try:
+        while not growing._parameters:
+            time.sleep(0)
+        for _ in range(20):
+            assert not ownership.held(Root(), nn.Parameter(torch.ones(1)))
+        assert thread.is_alive()
+    finally:
+        enough.set()
+        thread.join()

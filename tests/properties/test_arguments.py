@@ -1,4 +1,4 @@
-"""Whatever is passed for whichever argument of a variable: a right one, or an error that says why.
+"""What people pass by mistake for an argument of a variable: it serves, or an error says why.
 
 And after an error nothing is half done: no name is given away, no scope left open, no declaration
 kept, and no module changed.
@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 import torchcreator as tc
-from tests.properties.absurd import VALUES, BoomError, absurd
+from tests.properties.mistakes import VALUES, BoomError, mistake
 from tests.properties.outcomes import NAME, check_message, is_the_callers_own, state
 from torchcreator import constraints
-from torchcreator._spec.types import VariableKwargs
 
-# Torch warns of sparse, nested and complex tensors, and of NumPy's read-only arrays.
+# Torch warns of complex tensors, and of NumPy's read-only arrays.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 SYNC, AGG = tc.VariableSynchronization, tc.VariableAggregation
@@ -72,7 +71,7 @@ def attempt(make, chosen, name=NAME):
         made = make()
     except tc.TorchCreatorError as error:
         check_message(error, name)
-    except (BoomError, RecursionError, TypeError, NotImplementedError) as error:
+    except (BoomError, TypeError, NotImplementedError) as error:
         if not is_the_callers_own(error):
             raise
     else:
@@ -81,21 +80,25 @@ def attempt(make, chosen, name=NAME):
     assert state() == before
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120)
 @given(keywords())
 def test_any_keywords_of_a_variable(given):
     """`variable` makes what was asked for, or says what was wrong and leaves nothing behind."""
     valid, wrong = given
-    chosen = {"initial_value": 1.0, **valid, **{key: absurd(label) for key, label in wrong.items()}}
+    chosen = {
+        "initial_value": 1.0,
+        **valid,
+        **{key: mistake(label) for key, label in wrong.items()},
+    }
     attempt(lambda: tc.variable(name=NAME, **chosen), chosen)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 @given(keywords())
 def test_any_keywords_that_a_creator_passes_on(given):
     """What a creator passes on is held to the same: `default_creator` sees whatever is wrong."""
     valid, wrong = given
-    chosen = {**valid, **{key: absurd(label) for key, label in wrong.items()}}
+    chosen = {**valid, **{key: mistake(label) for key, label in wrong.items()}}
 
     def meddle(next_creator, **kwargs):
         return next_creator(**{**kwargs, **chosen})
@@ -107,12 +110,12 @@ def test_any_keywords_that_a_creator_passes_on(given):
     attempt(make, chosen)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 @given(keywords(most=2))
 def test_any_keywords_that_a_creator_passes_on_for_a_module(given):
     """A stock module is constructed, or an error names its parameter and the scope is closed."""
     valid, wrong = given
-    chosen = {**valid, **{key: absurd(label) for key, label in wrong.items()}}
+    chosen = {**valid, **{key: mistake(label) for key, label in wrong.items()}}
     chosen.pop("module", None)  # which is how the default creator knows the module's parameter
 
     def meddle(next_creator, **kwargs):
@@ -128,36 +131,25 @@ def test_any_keywords_that_a_creator_passes_on_for_a_module(given):
     attempt(make, {}, "weight")
 
 
-@pytest.mark.parametrize("label", sorted(VALUES))
-def test_any_name(label):
+def test_any_name():
     """A name is text, or an error shows what was passed for one."""
-    attempt(lambda: tc.variable(1.0, name=absurd(label)), {}, name="")
+    for label in VALUES:
+        attempt(lambda label=label: tc.variable(1.0, name=mistake(label)), {}, name="")
 
 
-@pytest.mark.parametrize("label", sorted(VALUES))
-def test_any_result_of_a_creator(label):
+def test_any_result_of_a_creator():
     """A module takes a parameter from a creator, or refuses what it got and keeps nothing."""
-    before = state()
-    layer = nn.Linear(3, 2)
-    held = dict(layer._parameters)
-
-    def answer(next_creator, **kwargs):
-        return absurd(label)
-
-    with tc.creator_scope(answer):
-        try:
-            layer.register_parameter("added", nn.Parameter(torch.ones(2)))
-        except tc.TorchCreatorError as error:
-            check_message(error, "added")
-            assert dict(layer._parameters) == held
-        else:
-            assert isinstance(layer.added, nn.Parameter)
-            del layer.added
-    assert state()[:2] == before[:2]
-
-
-@pytest.mark.parametrize("word", ["trainabel", "__class__", "self", "\ud800", "shape "])
-def test_any_other_keyword(word):
-    """A keyword that no variable has is refused by its name."""
-    attempt(lambda: tc.variable(1.0, name=NAME, **{word: 1}), {})
-    assert word not in VariableKwargs.__annotations__
+    for label in VALUES:
+        before = state()
+        layer = nn.Linear(3, 2)
+        held = dict(layer._parameters)
+        with tc.creator_scope(lambda next_creator, label=label, **kwargs: mistake(label)):
+            try:
+                layer.register_parameter("added", nn.Parameter(torch.ones(2)))
+            except tc.TorchCreatorError as error:
+                check_message(error, "added")
+                assert dict(layer._parameters) == held
+            else:
+                assert isinstance(layer.added, nn.Parameter)
+                del layer.added
+        assert state()[:2] == before[:2]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import torchcreator as tc
-from tests.properties.absurd import BoomError
+from tests.properties.mistakes import BoomError
 from torchcreator._chain.open_scopes import current
 
 CHANGES = {

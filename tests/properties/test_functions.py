@@ -1,4 +1,4 @@
-"""Whatever is passed to any other public function or ready-made creator."""
+"""What people pass by mistake to any other public function or ready-made creator."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.properties.absurd import CALLABLES, VALUES, absurd
+from tests.properties.mistakes import CALLABLES, VALUES, mistake
 from tests.properties.outcomes import NAME, check_message, state
 from torchcreator import constraints, creators
 
-# Torch warns of sparse, nested and complex tensors, and of NumPy's read-only arrays.
+# Torch warns of complex tensors, and of NumPy's read-only arrays.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
@@ -59,7 +59,7 @@ def test_any_argument_of_a_function(call):
     before = state()[0]
     for label in VALUES:
         try:
-            CALLS[call](absurd(label))
+            CALLS[call](mistake(label))
         except tc.TorchCreatorError as error:
             check_message(error, "")
         assert state()[0] is before
@@ -90,13 +90,13 @@ def test_any_argument_of_a_ready_made_creator(make):
     for label in sorted(set(VALUES) - set(CALLABLES)):
         before = state()[0]
         try:
-            with tc.creator_scope(CREATORS[make](absurd(label))):
+            with tc.creator_scope(CREATORS[make](mistake(label))):
                 made = tc.variable(1.0, name=NAME)
         except tc.TorchCreatorError as error:
             check_message(error, "")
         except TypeError:
             # A constraint and a class are callables too: they were called as a creator is.
-            assert callable(absurd(label))
+            assert callable(mistake(label))
         else:
             assert isinstance(made, nn.Parameter)
         assert state()[0] is before
@@ -122,7 +122,7 @@ def test_any_option_of_from_checkpoint(option, around, saved):
             self.gain = tc.variable(torch.zeros(2), name=NAME)
 
     for label in VALUES:
-        value, before = absurd(label), state()[0]
+        value, before = mistake(label), state()[0]
         options = (
             {"rename": lambda name, to=value: to} if option == "rename to" else {option: value}
         )

@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 import torchcreator as tc
-from tests.properties.absurd import BoomError
+from tests.properties.mistakes import BoomError
 from torchcreator import _errors
 from torchcreator._chain.open_scopes import current
 from torchcreator._torch.dispatch import pop_dispatch_mode
@@ -212,7 +212,7 @@ def ones(next_creator, **kwargs):
     return next_creator(**{**kwargs, "initial_value": torch.ones(kwargs["shape"])})
 
 
-Scopes.TestCase.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+Scopes.TestCase.settings = settings(max_examples=100, stateful_step_count=25)
 
 
 class TestScopes(Scopes.TestCase):

@@ -29,7 +29,7 @@ def test_loading_does_not_import_torch(pytester, monkeypatch):
 
 
 def test_importing_needs_little():
-    """Beside pytest, the plugin loads at most six modules of ours, and none of other packages."""
+    """Beside pytest, the plugin loads a dozen of our modules at most, and no other package."""
     code = (
         "import sys, pytest\n"
         "before = set(sys.modules)\n"
@@ -41,7 +41,7 @@ def test_importing_needs_little():
     )
     loaded = done.stdout.split()
     assert {name.partition(".")[0] for name in loaded} == {"torchcreator"}
-    assert len(loaded) <= 6
+    assert len(loaded) <= 12
 
 
 def test_the_installed_package_registers_it(pytester):

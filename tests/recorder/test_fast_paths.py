@@ -162,7 +162,12 @@ def test_a_default_device_is_seen():
             "Unsupported nonlinearity",
         ),
     ],
-    ids=str,
+    ids=[
+        *("a negative size", "no size", "a leaf in place"),
+        *("a word for a mean", "the mean twice", "an unknown keyword"),
+        *("too many bounds", "nothing to fill with", "a word to fill with"),
+        *("no fans", "an unknown nonlinearity"),
+    ],
 )
 def test_mistakes_are_torchs_own(call, error, match):
     """A constructor's mistake raises what it raises without a build."""

@@ -110,7 +110,7 @@ class Program(nn.Module):
             self.register_parameter(f"p{number}", nn.Parameter(tensor))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(programs)
 def test_replay_equals_construction(steps):
     """Replay equals construction bit for bit, the generator's state and shared memory included."""
@@ -123,7 +123,7 @@ def test_replay_equals_construction(steps):
     assert_same_model(built, plain)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(programs, st.permutations(range(TENSORS)), st.booleans())
 def test_any_order_and_any_number_of_times(steps, order, seeded):
     """Values do not depend on the order in which they are asked for, or on how often."""
@@ -137,7 +137,7 @@ def test_any_order_and_any_number_of_times(steps, order, seeded):
         assert torch.equal(recording.value(recording.refs[name]), built.get_buffer(name))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(programs)
 def test_a_slice_holds_what_is_needed_and_no_more(steps):
     """An operation of a slice is read by a later one, or writes what is asked for."""

@@ -57,7 +57,7 @@ def test_every_way_keeps_the_spec_of_a_loose_parameter(way):
     assert (result == 0.0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ways=st.lists(st.sampled_from(sorted(LOOSE_WAYS)), min_size=2, max_size=6))
 def test_ways_combine_for_loose_parameters(ways):
     """After any sequence of ways a loose parameter's spec is what it was."""
@@ -133,7 +133,7 @@ def test_a_parameter_without_shape_keeps_its_spec(way):
     assert tc.spec_of(LOOSE_WAYS[way](q)) == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     before=st.lists(st.sampled_from(UNINITIALIZED_WAYS), max_size=3),
     after=st.lists(st.sampled_from(sorted(LOOSE_WAYS)), max_size=3),

@@ -29,7 +29,7 @@ def test_every_way_keeps_the_specs_of_a_module(way):
     assert all((p == 0.0).all() for p in step(result))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ways=st.lists(st.sampled_from(sorted(WAYS)), min_size=2, max_size=6))
 def test_ways_combine(ways):
     """After any sequence of ways the specs are what they were, and so is what the hook does."""

@@ -54,4 +54,4 @@ def test_a_hanging_rank_is_ended_with_its_stack(tmp_path):
         time.sleep(60)
 
     with pytest.raises(RankError, match="in hangs"):
-        run_ranks(hangs, 1, tmp_path, timeout=2)
+        run_ranks(hangs, 1, tmp_path, timeout=3)

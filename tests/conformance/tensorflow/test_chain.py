@@ -25,17 +25,19 @@ def test_chain_01_order():
 
 def test_chain_02_last_word():
     """The outermost has the last word on the keywords, the innermost on the returned object."""
-    names = []
+    names, other = [], nn.Parameter(torch.zeros(1))
 
-    def forces(name):
+    def forces(name, result=None):
         def creator(next_creator, **kwargs):
             names.append(kwargs["name"])
-            return next_creator(**{**kwargs, "name": name})
+            made = next_creator(**{**kwargs, "name": name})
+            assert tc.spec_of(made).name == "outer"
+            return result if result is not None else made
 
         return creator
 
-    with tc.creator_scope(forces("outer")), tc.creator_scope(forces("inner")):
-        assert spec(1.0, name="raw").name == "outer"
+    with tc.creator_scope(forces("outer")), tc.creator_scope(forces("inner", other)):
+        assert tc.variable(1.0, name="raw") is other
     assert names == ["raw", "inner"]
 
 
@@ -58,8 +60,11 @@ def test_chain_05_decorator():
 def test_chain_06_reentering():
     """Differs: an open scope refuses to be entered again by name, not with an AttributeError."""
     opened = scope("a")
-    with opened, pytest.raises(RuntimeError, match="already open"):
-        opened.__enter__()
+    with opened:
+        with pytest.raises(RuntimeError, match="already open"):
+            opened.__enter__()
+        assert called() == ["a"]
+    assert called() == []
 
 
 def test_chain_07_same_creator_twice():
@@ -148,8 +153,9 @@ def test_chain_15_dropped_keywords():
         return next_creator(initial_value=kwargs["initial_value"])
 
     with tc.creator_scope(drops):
-        found = spec(1.0, name="w", trainable=False, constraint=abs, aggregation="sum")
+        found = spec(1.0, name="w", trainable=False, constraint=abs, aggregation="sum", tags={1: 2})
     assert (found.name, found.trainable, found.constraint) == ("Variable", True, None)
+    assert not found.tags
     assert (found.synchronization, found.aggregation) == (SYNC.AUTO, AGG.NONE)
 
 
@@ -162,16 +168,19 @@ def test_chain_16_none_before_the_creators():
 
 
 def test_chain_17_mutation():
-    """Mutating the keywords inside a creator never leaks to the caller's dict."""
-    mine = {"initial_value": 1.0, "name": "w"}
+    """Mutating the keywords inside a creator never leaks to the caller's dict, or a next call."""
+    mine, seen = {"initial_value": 1.0, "name": "w"}, []
 
     def mutates(next_creator, **kwargs):
-        kwargs.update(initial_value=2.0, name="other")
-        return next_creator(**kwargs)
+        seen.append(dict(kwargs))
+        kwargs.clear()
+        return next_creator(initial_value=2.0)
 
     with tc.creator_scope(mutates):
-        assert tc.variable(**mine).item() == 2.0
+        for _ in range(2):
+            assert tc.variable(**mine).item() == 2.0
     assert mine == {"initial_value": 1.0, "name": "w"}
+    assert seen[0] == seen[1]
 
 
 @pytest.mark.parametrize("result", ["hello", 0, torch.zeros(1), [1]], ids=repr)
@@ -191,9 +200,16 @@ def test_chain_18_returns_a_non_variable_to_a_stock_module():
 
 
 def test_chain_19_returns_none():
-    """Differs: None is a TypeError that names the creator, not an empty NotImplementedError."""
-    with (
-        tc.creator_scope(lambda next_creator, **kwargs: None),
-        pytest.raises(TypeError, match=r"returned None .*(?s:.*)return next_creator\(\*\*kwargs\)"),
-    ):
-        tc.variable(1.0)
+    """Differs: None is a TypeError that names the creator, not an empty NotImplementedError.
+
+    It is the one that forgot to return, and not the one outside or inside it that was right.
+    """
+
+    def forgets(next_creator, **kwargs):
+        next_creator(**kwargs)
+
+    says = r"forgets returned None for variable 'w'(?s:.*)return next_creator\(\*\*kwargs\)"
+    for outer, inner in [(forgets, passing), (passing, forgets)]:
+        refused = pytest.raises(TypeError, match=says)
+        with tc.creator_scope(outer), tc.creator_scope(inner), refused:
+            tc.variable(1.0, name="w")

@@ -26,14 +26,15 @@ def test_chain_20_returns_an_existing_variable():
 
 def test_chain_21_next_creator_several_times():
     """Each call of next_creator runs all creators further out and makes a variable."""
+    made = []
 
     def several(next_creator, **kwargs):
-        return [next_creator(**kwargs) for _ in range(3)]
+        made.extend(next_creator(**{**kwargs, "initial_value": n}) for n in (1.0, 2.0, 3.0))
+        return made[1]
 
-    with scope("outer"), tc.creator_scope(several):
-        assert called() == ["outer"] * 3
-        made = tc.variable(1.0)
-    assert len({id(p) for p in made}) == 3
+    with scope("outer"), scope("middle"), tc.creator_scope(several):
+        assert called(lambda: tc.variable(name="w")) == ["middle", "outer"] * 3
+    assert [(p.item(), tc.spec_of(p).name) for p in made] == [(1, "w"), (2, "w_1"), (3, "w_2")]
 
 
 def test_chain_22_next_creator_zero_times():
@@ -48,7 +49,8 @@ def test_chain_23_next_creator_later():
     with scope("outer"), tc.creator_scope(lambda nxt, **kwargs: kept.append((nxt, kwargs)) or 1):
         tc.variable(5.0)
     ((next_creator, kwargs),) = kept
-    assert called(lambda: next_creator(**kwargs)) == ["outer"]
+    with scope("unrelated"):
+        assert called(lambda: next_creator(**kwargs)) == ["outer"]
     assert next_creator(**kwargs).item() == 5.0
 
 

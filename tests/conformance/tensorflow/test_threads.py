@@ -45,13 +45,23 @@ def test_threads_4_asyncio():
     stays on the stack for ever.
     """
 
-    async def task(word, before, inside):
-        await asyncio.sleep(before)
-        with scope(word):
-            await asyncio.sleep(inside)
-            return called()
-
     async def main():
-        return await asyncio.gather(task("a", 0, 0.02), task("b", 0.01, 0.02)), called()
+        b_is_open, a_is_closed = asyncio.Event(), asyncio.Event()
 
-    assert asyncio.run(main()) == ([["a"], ["b"]], [])
+        async def first():
+            with scope("a"):
+                await b_is_open.wait()
+                inside = called()
+            a_is_closed.set()
+            return inside, called()
+
+        async def second():
+            with scope("b"):
+                b_is_open.set()
+                await a_is_closed.wait()
+                inside = called()
+            return inside, called()
+
+        return await asyncio.gather(first(), second()), called()
+
+    assert asyncio.run(main()) == ([(["a"], []), (["b"], [])], [])

@@ -14,26 +14,6 @@ import torchcreator as tc
 from tests.modules.pinned.writes import constant
 
 
-def test_overlapping_tasks_keep_their_values():
-    """Two tasks whose scopes overlap in time each keep their own values, and leave nothing."""
-
-    async def task(value, delay):
-        layers = []
-        with tc.creator_scope(constant(value)):
-            for _ in range(3):
-                layers.append(nn.Linear(2, 2))
-                await asyncio.sleep(delay)
-        layers.append(nn.Linear(2, 2))
-        return layers
-
-    async def main():
-        return await asyncio.gather(task(1.0, 0.002), task(2.0, 0.003), task(3.0, 0.001))
-
-    for value, layers in zip((1.0, 2.0, 3.0), asyncio.run(main()), strict=True):
-        assert all((p == value).all() for layer in layers[:3] for p in layer.parameters())
-        assert tc.spec_of(layers[3].weight) is None
-
-
 def test_a_task_started_inside_inherits_the_scope():
     """A task that is started in a scope makes its modules in it."""
 
@@ -47,26 +27,6 @@ def test_a_task_started_inside_inherits_the_scope():
 
     for layer in asyncio.run(main()):
         assert all((p == 5.0).all() for p in layer.parameters())
-
-
-def test_a_thread_that_inherits_a_scope_cannot_set_values():
-    """Values are protected thread by thread: an inherited scope says to open one in the thread."""
-    raised = []
-
-    def work():
-        try:
-            nn.Linear(2, 2)
-        except RuntimeError as error:
-            raised.append(str(error))
-
-    with tc.creator_scope(constant(5.0)):
-        context = contextvars.copy_context()
-        thread = threading.Thread(target=context.run, args=(work,))
-        thread.start()
-        thread.join()
-    assert len(raised) == 1
-    assert "Linear.weight" in raised[0]
-    assert "Open the creator_scope inside the thread" in raised[0]
 
 
 def test_a_thread_that_inherits_a_scope_may_change_policies():

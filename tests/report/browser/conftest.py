@@ -57,7 +57,7 @@ def show(browser, tmp_path):
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)
         file = tmp_path / f"page{len(contexts)}.html"
         file.write_text(html(document, before), encoding="utf-8")
         page.on("console", lambda message: heard.append(message.text))
