@@ -25,15 +25,18 @@ DEMO = [sys.executable, "-m", "torchcreator", "demo"]
 @contextmanager
 def running(*arguments, stdout=subprocess.PIPE):
     """Start the demo in a process group of its own; whatever happens, none of it stays."""
-    demo = subprocess.Popen(
-        [*DEMO, *arguments],
-        env=os.environ | {"TERM": "xterm"},
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal
-    )
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # the demo's too, as from a terminal
+    try:
+        demo = subprocess.Popen(
+            [*DEMO, *arguments],
+            env=os.environ | {"TERM": "xterm"},
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     try:
         yield demo
     finally:
