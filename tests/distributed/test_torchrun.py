@@ -30,7 +30,7 @@ def torchrun(folder, *options, restarts=0):
         text=True,
     )
     try:
-        output, errors = started.communicate(timeout=100)
+        output, errors = started.communicate(timeout=180)
     except subprocess.TimeoutExpired:
         started.terminate()  # torchrun then ends its ranks; a kill would leave them behind
         output, errors = started.communicate()
@@ -44,6 +44,7 @@ def last_checkpoint(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # three runs, of three processes each
 def test_training_resumes_after_kills_with_nothing_lost(tmp_path):
     """A run whose rank 1 is killed twice ends as one that nobody disturbed, in every bit.
 
