@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 
 import torchcreator as tc
@@ -143,10 +144,13 @@ def test_options_that_cannot_be_meant(tmp_path):
     def refused(rank):
         with pytest.raises(TypeError, match=r"'find_unused' \(did you mean 'find_unused_para"):
             data_parallel(Policies(rank), find_unused=True)
+        with pytest.raises(TypeError, match=r"'group' \(did you mean 'process_group'\?\)"):
+            data_parallel(Policies(rank), group=dist.group.WORLD)
+        mesh = init_device_mesh("cpu", (1,))
         with pytest.raises(TypeError, match="given a group twice"):
-            data_parallel(Policies(rank), process_group=dist.group.WORLD, group=dist.group.WORLD)
+            data_parallel(Policies(rank), process_group=dist.group.WORLD, device_mesh=mesh)
         with pytest.raises(tc.TorchCreatorError, match="this process is not in"):
-            data_parallel(Policies(rank), group=dist.GroupMember.NON_GROUP_MEMBER)
+            data_parallel(Policies(rank), process_group=dist.GroupMember.NON_GROUP_MEMBER)
         model = Policies(rank)
         with pytest.raises(tc.TorchCreatorError, match="whatever their policy is"):
             data_parallel(model, delay_all_reduce_named_params=[("summed", model.summed)])

@@ -15,7 +15,9 @@ from torchcreator.distributed._policy import SUM, Managed, survey
 from torchcreator.distributed._reads import is_read_together, share_of
 
 
-def state_dict(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> dict[str, Any]:
+def state_dict(
+    model: nn.Module, *, process_group: dist.ProcessGroup | None = None
+) -> dict[str, Any]:
     """Return a model's ``state_dict()`` as one checkpoint of all ranks.
 
     An ``ON_READ`` variable is in it with what all ranks read, its sum, say; any number of ranks
@@ -26,7 +28,7 @@ def state_dict(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> d
 
     Args:
         model: Any module, wrapped or not.
-        group: The ranks concerned, where a variable names no group of its own.
+        process_group: The ranks concerned, where a variable names no group of its own.
 
     Raises:
         DistributedError: A rank did not take part.
@@ -39,7 +41,7 @@ def state_dict(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> d
         >>> list(tc.distributed.state_dict(model))
         ['weight', 'bias', 'seen', 'expert@0']
     """
-    world = World.of(group)
+    world = World.of(process_group)
     renamed: dict[str, tuple[str, torch.Tensor]] = {}
     for m in survey(model):
         if not m.per_rank:
@@ -60,7 +62,7 @@ def load_state_dict(
     state: Mapping[str, Any],
     *,
     strict: bool = True,
-    group: dist.ProcessGroup | None = None,
+    process_group: dist.ProcessGroup | None = None,
 ) -> Any:
     """Load what `state_dict` returned, on this or another number of ranks.
 
@@ -72,7 +74,7 @@ def load_state_dict(
         state: What `state_dict` returned, on any number of ranks.
         strict: Whether missing and unexpected keys are errors, as in ``Module.load_state_dict``.
             Without, a rank that the checkpoint knows nothing of keeps its per-rank values.
-        group: The ranks concerned, where a variable names no group of its own.
+        process_group: The ranks concerned, where a variable names no group of its own.
 
     Returns:
         What ``Module.load_state_dict`` returns.
@@ -87,7 +89,7 @@ def load_state_dict(
         >>> tc.distributed.load_state_dict(model, tc.distributed.state_dict(model))
         <All keys matched successfully>
     """
-    world = World.of(group)
+    world = World.of(process_group)
     mine = dict(state)
     for m in survey(model):
         if m.per_rank:
