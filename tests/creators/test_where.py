@@ -82,10 +82,9 @@ def test_an_unnamed_variable_is_called_variable():
 
 def test_the_name_of_a_creator_says_what_it_does():
     """The scope's repr, and so an error, shows the call."""
-    scope = tc.creator_scope(where(freeze(), name="*.bias"))
-    with scope:
+    with (scope := tc.creator_scope(where(freeze(), name="*.bias"), freeze(module=nn.Linear))):
         shown = repr(scope)
-    assert shown == "creator_scope(where(freeze(), name='*.bias'))"
+    assert shown == "creator_scope(where(freeze(), name='*.bias'), freeze(module=Linear))"
 
 
 @pytest.mark.parametrize(

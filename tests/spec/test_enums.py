@@ -48,10 +48,11 @@ def test_a_word_that_is_none_is_told():
         tc.variable(1.0, name="w", aggregation="avg")
 
 
-def test_an_unnamed_variable_is_not_called_variable():
+@pytest.mark.parametrize("name", [None, _errors.UNNAMED], ids=["none", "unnamed"])
+def test_an_unnamed_variable_is_not_called_variable(name):
     """An error says that the variable has no name, and invents none."""
     with pytest.raises(ValueError, match=r"mode: 'sun' .* for a variable without a name"):
-        tc.variable(1.0, aggregation="sun")
+        tc.VariableAggregation.of("sun", name)
 
 
 @pytest.mark.parametrize("member", MEMBERS, ids=NAMED)

@@ -60,7 +60,7 @@ class TrueValue:
                 f"The value of {self._name!r} is asked for while its model is built.",
                 f"It is a {type(parameter).__name__}, made of other tensors, which have no values "
                 "yet.",
-                "Leave initial_value as it comes, or set another one; change it after build().",
+                "Leave initial_value as it comes, or set another one; convert it after build().",
             )
         if not is_plain_meta(parameter):
             return parameter.detach().clone()

@@ -6,7 +6,7 @@ from enum import Enum
 
 from typing_extensions import Self
 
-from torchcreator._errors import VariableValueError, did_you_mean, shown
+from torchcreator._errors import UNNAMED, VariableValueError, did_you_mean, shown
 
 
 class _Mode(str, Enum):
@@ -48,7 +48,8 @@ class _Mode(str, Enum):
         word = cls.__name__.removeprefix("Variable").lower()
         words = [mode.value for mode in cls]
         meant = f"{shown(value)}{did_you_mean(value, words)}"
-        name = "a variable without a name" if variable is None else f"variable: {variable}"
+        unnamed = variable is None or variable is UNNAMED
+        name = "a variable without a name" if unnamed else f"variable: {variable}"
         what = f"{asked_by} got the {word} {meant}." if asked_by else ""
         raise VariableValueError(
             what or f"Invalid variable {word} mode: {meant} for {name}",
