@@ -21,12 +21,14 @@ from torchcreator._errors import (
 )
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._choice import Choice, ready
+from torchcreator.creators._made import is_loaded
 
 
 def initialize(function: Callable[..., Any], **chosen: Unpack[Choice]) -> Creator:
     """Give every variable its initial value, whatever its module would begin with.
 
-    A lazy parameter, whose shape is not known yet, is left to its module.
+    A lazy parameter, whose shape is not known yet, is left to its module; and so is one that takes
+    another one's place once its module is constructed, as `from_pretrained` loads weights.
 
     Args:
         function: An in-place initialiser in the manner of `torch.nn.init`, called with an empty
@@ -59,6 +61,8 @@ def initialize(function: Callable[..., Any], **chosen: Unpack[Choice]) -> Creato
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         name, value = kwargs.get("name"), kwargs.get("initial_value")
         shape, dtype = kwargs.get("shape"), kwargs.get("dtype")
+        if is_loaded(kwargs):
+            return next_creator(**kwargs)
         if shape is not None:
             declared = (name, shape, dtype, kwargs.get("device"))
             begin = in_place(function, *declared)
