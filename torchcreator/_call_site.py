@@ -97,5 +97,5 @@ def place(file: str, line: int) -> str:
 
 def warn(what: str, why: str, instead: str) -> None:
     """Warn in the three parts of an error, at the user's line."""
-    file, line = opener(sys._getframe(1))
+    file, line = opener(sys._getframe(1), (*_BETWEEN, _torchs()))
     warnings.warn_explicit(f"{what}\n{why}\n{instead}", UserWarning, file, line)

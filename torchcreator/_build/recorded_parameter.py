@@ -14,6 +14,7 @@ from torchcreator._spec.enums import VariableAggregation, VariableSynchronizatio
 from torchcreator._errors import BuildError, CreatorResultError, shown
 from torchcreator._recorder.recording import Recording
 from torchcreator._spec.spec import VariableSpec
+from torchcreator._chain.complaints import explain
 from torchcreator._chain.target import Asked, Target
 from torchcreator._chain.target import target as _target
 from torchcreator._spec.types import NextCreator, VariableKwargs
@@ -140,6 +141,8 @@ def ask(
     token = _target.set(target)
     try:
         made: Any = chain(**_keywords(target, value, device, names, spec))
+    except TypeError as error:
+        explain(error, ask, chain, names[0])
     finally:
         _target.reset(token)
     if not isinstance(made, nn.Parameter):

@@ -29,6 +29,11 @@ def scope_of(creator: object) -> Any:
     return None
 
 
+def forget(scope: object) -> None:
+    """Let nobody say anything of a scope that closed out of turn: an error says enough."""
+    by_scope.pop(scope, None)
+
+
 def closed(scope: object, error: BaseException | None) -> None:
     """Let the creators of a scope that has closed say what they have to; at the end of its exit."""
     with contextlib.ExitStack() as all_of_them:  # one that raises keeps no other from being heard
