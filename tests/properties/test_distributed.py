@@ -26,7 +26,7 @@ from torchcreator.distributed import _handle, aggregate_gradients, data_parallel
 # Torch warns of options that it is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-OURS = dict.fromkeys(("model", "group", "compress"), VALUES)
+OURS = dict.fromkeys(("model", "process_group", "compress"), VALUES)
 OF_DDP = [*inspect.signature(DistributedDataParallel).parameters][1:]
 A_FEW = ("None", "True", "0", "1.5", "'cpu'", "[1, 2]")  # of what DDP itself is told
 ENTRIES = {
@@ -103,7 +103,7 @@ def refused_again(rank):
         model = Policies(rank, per_rank=False)
         held = DistributedDataParallel(model) if host == "ddp" else model
         first = aggregate_gradients(held)
-        for keywords in ({"compress": "fast"}, {"group": 3}, {"compress": torch.int8}):
+        for keywords in ({"compress": "fast"}, {"process_group": 3}, {"compress": torch.int8}):
             with pytest.raises(tc.TorchCreatorError, match="aggregate_gradients"):
                 aggregate_gradients(held, **keywords)
         model.local = tc.variable([1.0], synchronization="none")  # which DDP has in hand, it says

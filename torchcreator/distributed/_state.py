@@ -80,7 +80,8 @@ def load_state_dict(
         What ``Module.load_state_dict`` returns.
 
     Raises:
-        VariableValueError: The checkpoint has no value of a per-rank variable for this rank.
+        VariableValueError: The checkpoint has no value of a per-rank variable for this rank; or
+            one of checkpoint and model is of a wrapped module, and the other is not.
 
     Example:
         >>> import torch, torchcreator as tc
@@ -91,10 +92,35 @@ def load_state_dict(
     """
     world = World.of(process_group)
     mine = dict(state)
+    _check_wrapping(model, mine)
     for m in survey(model):
         if m.per_rank:
             _take_own(m, mine, m.world(world), strict)
     return model.load_state_dict(mine, strict=strict)
+
+
+_WRAPPED = "module."
+"""What DistributedDataParallel puts before the name of everything."""
+
+
+def _check_wrapping(model: nn.Module, state: dict[str, Any]) -> None:
+    """Refuse a checkpoint whose names differ from the model's by nothing but a wrapper's prefix."""
+    names, saved = set(model.state_dict()), {key.partition("@")[0] for key in state}
+    if not saved or names & saved:
+        return
+    if names.issuperset(_WRAPPED + key for key in saved):
+        raise VariableValueError(
+            f"The names in the checkpoint lack the model's {_WRAPPED!r}: {min(saved)!r}, say.",
+            "It was saved from a model that is wrapped here, in DistributedDataParallel say.",
+            "Load it into what is wrapped: load_state_dict(model.module, state).",
+        )
+    if saved.issuperset(_WRAPPED + name for name in names):
+        raise VariableValueError(
+            f"The names in the checkpoint begin with {_WRAPPED!r}, and the model's do not: "
+            f"{min(saved)!r}, say.",
+            "It was saved from a wrapped model, and this one is not wrapped.",
+            f"Take it off: {{key.removeprefix({_WRAPPED!r}): v for key, v in state.items()}}.",
+        )
 
 
 def _take_own(m: Managed, state: dict[str, Any], world: World, strict: bool) -> None:
