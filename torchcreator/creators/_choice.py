@@ -56,7 +56,7 @@ def ready(word: str, *arguments: str, choice: Mapping[str, Any]) -> Callable[[An
         VariableTypeError: A condition is unknown, or of another type.
     """
     _check(word, choice)
-    conditions = [_shown(key, value) for key, value in choice.items() if value is not None]
+    conditions = [_shown(key, choice[key]) for key in _RIGHT if choice.get(key) is not None]
     text = f"{word}({', '.join((*arguments, *conditions))})"
 
     def made(creator: Any) -> Creator:

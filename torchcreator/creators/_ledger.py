@@ -77,7 +77,7 @@ class Entry(Described):
         >>> import torchcreator as tc
         >>> ledger = tc.creators.Ledger()
         >>> freeze, record = tc.creators.freeze(), tc.creators.record(ledger)
-        >>> with tc.creator_scope(freeze), tc.creator_scope(record):
+        >>> with tc.creator_scope(freeze, record):
         ...     _ = tc.variable([1.0, 2.0], name="gain")
         >>> ledger[0].name, ledger["gain"].nbytes, dict(ledger[0].changed)
         ('gain', 8, {'trainable': (None, False)})

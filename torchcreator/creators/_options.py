@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterable, Iterator
 
@@ -42,10 +43,13 @@ def options_of(optimizer: object) -> set[str] | None:
 
 def warn_of_unknown(options: Iterable[str]) -> None:
     """Warn of options that no optimizer of this process has."""
-    known = {*_SCHEDULERS}
+    unknown = set(options) - _torchs()
+    if not unknown:
+        return
+    known = set(_torchs())
     for kind in _kinds(torch.optim.Optimizer):
         known |= set(inspect.signature(kind).parameters)
-    for option in options:
+    for option in sorted(unknown):
         if option not in known:
             warn(
                 f"No optimizer in this process has an option {option!r}"
@@ -54,6 +58,16 @@ def warn_of_unknown(options: Iterable[str]) -> None:
                 "Correct it; param_groups(model, optimizer=torch.optim.AdamW), say, refuses "
                 "what that one has not.",
             )
+
+
+@functools.cache
+def _torchs() -> frozenset[str]:
+    """Return the options of torch's own optimizers and schedulers."""
+    found = set(_SCHEDULERS)
+    for kind in _kinds(torch.optim.Optimizer):
+        if kind.__module__.startswith("torch.optim."):
+            found |= set(inspect.signature(kind).parameters)
+    return frozenset(found)
 
 
 def check_options(options: Iterable[str], known: set[str] | None, kind: str, owner: str) -> None:
