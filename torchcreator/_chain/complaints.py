@@ -12,6 +12,7 @@ from torchcreator._errors import (
     CreatorRecursionError,
     CreatorResultError,
     ScopeError,
+    TorchCreatorError,
     VariableTypeError,
     called,
     shown,
@@ -103,6 +104,8 @@ def called_wrongly(
         entry: The function through which the chain is entered; it calls the first creator.
         chain: A link of the chain. As in ``entry``, its variable ``creator`` holds what it calls.
     """
+    if isinstance(error, TorchCreatorError):
+        return None
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

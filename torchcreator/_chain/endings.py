@@ -11,7 +11,7 @@ from torchcreator._chain.open_scopes import current
 class Ending(Protocol):
     """Something that a creator keeps for as long as one scope is open."""
 
-    def close(self, error: BaseException | None) -> None:
+    def close(self, error: object) -> None:
         """Say what there is to say; ``error`` is what the scope's block ended with, if it did."""
 
 
@@ -34,7 +34,7 @@ def forget(scope: object) -> None:
     by_scope.pop(scope, None)
 
 
-def closed(scope: object, error: BaseException | None) -> None:
+def closed(scope: object, error: object = None) -> None:
     """Let the creators of a scope that has closed say what they have to; at the end of its exit."""
     with contextlib.ExitStack() as all_of_them:  # one that raises keeps no other from being heard
         for ending in reversed(by_scope.pop(scope, {}).values()):

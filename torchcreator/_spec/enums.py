@@ -20,6 +20,8 @@ class _Mode(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
+        if type(value) is int and value in range(len(cls)):  # TensorFlow's numbers
+            return list(cls)[value]
         return cls._called(value)
 
     @classmethod

@@ -137,7 +137,7 @@ class _Seen:
         self.names: list[str] = []
         self.full = False
 
-    def close(self, error: BaseException | None) -> None:
+    def close(self, error: object) -> None:
         """Tell what has met nothing, unless the block did not come to its end."""
         if error is not None or (self.met and not self.unmatched):
             return
