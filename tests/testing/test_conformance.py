@@ -216,5 +216,6 @@ def test_what_cannot_be_called_is_no_creator():
 
 def test_a_builtin_is_judged_by_what_it_does():
     """Python does not know the signature of every builtin, so it is called to see."""
-    with pytest.raises(AssertionError, match=r"(?s)Creator max does not .*number as value: \w*TypeE"):
+    words = r"(?s)Creator max does not .*number as value: \w*TypeE"
+    with pytest.raises(AssertionError, match=words):
         assert_creator_conforms(max)
