@@ -42,7 +42,7 @@ class Tagger(nn.Module):
 
 def main() -> None:
     """Build the model under two creators and show what became of its parameters."""
-    with tc.creator_scope(freeze_embeddings), tc.creator_scope(halve_matrices):
+    with tc.creator_scope(freeze_embeddings, halve_matrices):
         tagger = Tagger()
     for name, parameter, spec in tc.named_specs(tagger):
         trained = "trained" if spec.trainable else "frozen"

@@ -15,14 +15,25 @@ if TYPE_CHECKING:
     from torchcreator import distributed as distributed
     from torchcreator import report as report
     from torchcreator import testing as testing
+    from torchcreator._api import BuildError as BuildError
+    from torchcreator._api import CheckpointError as CheckpointError
     from torchcreator._api import Constraint as Constraint
+    from torchcreator._api import ConstraintError as ConstraintError
     from torchcreator._api import Creator as Creator
+    from torchcreator._api import CreatorRecursionError as CreatorRecursionError
+    from torchcreator._api import CreatorResultError as CreatorResultError
+    from torchcreator._api import DistributedError as DistributedError
+    from torchcreator._api import ForbiddenError as ForbiddenError
+    from torchcreator._api import MissingExtraError as MissingExtraError
     from torchcreator._api import NextCreator as NextCreator
+    from torchcreator._api import ScopeError as ScopeError
     from torchcreator._api import TorchCreatorError as TorchCreatorError
     from torchcreator._api import VariableAggregation as VariableAggregation
     from torchcreator._api import VariableKwargs as VariableKwargs
     from torchcreator._api import VariableSpec as VariableSpec
     from torchcreator._api import VariableSynchronization as VariableSynchronization
+    from torchcreator._api import VariableTypeError as VariableTypeError
+    from torchcreator._api import VariableValueError as VariableValueError
     from torchcreator._api import apply_constraints as apply_constraints
     from torchcreator._api import assign as assign
     from torchcreator._api import assign_add as assign_add
@@ -44,14 +55,25 @@ __version__ = "0.1.0"
 _MODULES = ("constraints", "creators", "distributed", "report", "testing")
 
 __all__ = [
+    "BuildError",
+    "CheckpointError",
     "Constraint",
+    "ConstraintError",
     "Creator",
+    "CreatorRecursionError",
+    "CreatorResultError",
+    "DistributedError",
+    "ForbiddenError",
+    "MissingExtraError",
     "NextCreator",
+    "ScopeError",
     "TorchCreatorError",
     "VariableAggregation",
     "VariableKwargs",
     "VariableSpec",
     "VariableSynchronization",
+    "VariableTypeError",
+    "VariableValueError",
     "apply_constraints",
     "assign",
     "assign_add",
@@ -87,4 +109,4 @@ if not TYPE_CHECKING:  # type checkers see the imports above, and report every o
         return value
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__})
+        return sorted(["__version__", *__all__])

@@ -12,7 +12,20 @@ from torchcreator._build.materialize import materialize
 from torchcreator._chain.default import default_creator
 from torchcreator._chain.scope import creator_scope
 from torchcreator._chain.variable import variable
-from torchcreator._errors import TorchCreatorError
+from torchcreator._errors import (
+    BuildError,
+    CheckpointError,
+    ConstraintError,
+    CreatorRecursionError,
+    CreatorResultError,
+    DistributedError,
+    ForbiddenError,
+    MissingExtraError,
+    ScopeError,
+    TorchCreatorError,
+    VariableTypeError,
+    VariableValueError,
+)
 from torchcreator._modules.registration import install
 from torchcreator._optim import hook
 from torchcreator._optim.hook import apply_constraints
@@ -25,14 +38,25 @@ from torchcreator.creators._param_groups import param_groups
 from torchcreator.report._inspect import inspect
 
 __all__ = [
+    "BuildError",
+    "CheckpointError",
     "Constraint",
+    "ConstraintError",
     "Creator",
+    "CreatorRecursionError",
+    "CreatorResultError",
+    "DistributedError",
+    "ForbiddenError",
+    "MissingExtraError",
     "NextCreator",
+    "ScopeError",
     "TorchCreatorError",
     "VariableAggregation",
     "VariableKwargs",
     "VariableSpec",
     "VariableSynchronization",
+    "VariableTypeError",
+    "VariableValueError",
     "apply_constraints",
     "assign",
     "assign_add",

@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import os
 import sys
+import warnings
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import NamedTuple, TypeAlias
@@ -92,3 +93,9 @@ def place(file: str, line: int) -> str:
     with contextlib.suppress(ValueError):
         path = path.relative_to(Path.cwd())
     return f"{path}:{line}"
+
+
+def warn(what: str, why: str, instead: str) -> None:
+    """Warn in the three parts of an error, at the user's line."""
+    file, line = opener(sys._getframe(1), (*_BETWEEN, _torchs()))
+    warnings.warn_explicit(f"{what}\n{why}\n{instead}", UserWarning, file, line)

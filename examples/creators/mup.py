@@ -22,7 +22,7 @@ def mup(*, lr: float, base_width: int, output: str) -> tc.Creator:
         output: A glob of the last layer's weight.
     """
     hidden = tc.creators.where(_scaled(lr, base_width), when=lambda shape, **_: len(shape) == 2)
-    zero = tc.creators.where(tc.creators.initialize(nn.init.zeros_), name=output)
+    zero = tc.creators.initialize(nn.init.zeros_, name=output)
 
     def creator(
         next_creator: tc.NextCreator, /, **kwargs: Unpack[tc.VariableKwargs]

@@ -164,3 +164,22 @@ def test_a_ledger_can_start_again(ledger):
             ledger.assert_created("*")
         tc.variable(1.0, name="again")
     assert ledger.names == ["again"]
+
+
+def test_an_entry_is_found_by_name_and_by_order():
+    """``ledger["w"]`` as an inventory does it; a near miss is told, and so is an ambiguous name."""
+    ledger = tc.creators.Ledger()
+    with tc.creator_scope(tc.creators.record(ledger)):
+        kept = nn.Linear(2, 3)
+        nn.Linear(4, 5, bias=False)  # is gone, so its local name is all that is known
+        nn.Linear(4, 5, bias=False)
+    assert ledger["bias"] == ledger[1]
+    assert ledger["bias"].shape == kept.bias.shape
+    with pytest.raises(
+        KeyError, match=r"'bais' is the name of 0 entries \(did you mean 'bias'\?\)"
+    ):
+        ledger["bais"]
+    with pytest.raises(KeyError, match="'weight' is the name of 3 entries"):
+        ledger["weight"]
+    with pytest.raises(IndexError, match="out of range"):
+        ledger[7]

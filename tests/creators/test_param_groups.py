@@ -10,11 +10,11 @@ from torch import nn
 
 import torchcreator as tc
 from torchcreator import build
-from torchcreator.creators import freeze, optimizer, where
+from torchcreator.creators import freeze, optimizer
 
 
 def vectors(**options):
-    return where(optimizer(**options), when=lambda shape, **_: len(shape) < 2)
+    return optimizer(**options, when=lambda shape, **_: len(shape) < 2)
 
 
 def named(model, groups):
@@ -42,7 +42,7 @@ def test_norms_and_biases_are_not_decayed_in_one_line(make):
 
 def test_every_parameter_is_in_one_group():
     """Tied, frozen and undeclared parameters come once."""
-    with tc.creator_scope(where(freeze(), name="*.bias")):
+    with tc.creator_scope(freeze(name="*.bias")):
         made = model()
     made.append(nn.Linear(3, 1))
     made[3].weight = made[2].weight
@@ -85,7 +85,7 @@ def test_options_survive_a_copy():
 
 def test_options_may_be_unhashable():
     """Groups are found by equality."""
-    with tc.creator_scope(optimizer(schedule=[1, 2])):
+    with tc.creator_scope(optimizer(betas=[0.9, 0.99])):
         made = nn.Linear(1, 1)
     assert len(tc.param_groups(made)) == 1
 
@@ -95,3 +95,57 @@ def test_wrong_options_are_refused(options):
     """An optimizer without options, and one that names the parameters, are errors."""
     with pytest.raises(ValueError, match="optimizer got"):
         optimizer(**options)
+
+
+def test_an_option_that_no_optimizer_has_is_told_where_it_is_written():
+    """Torch takes any key in a group and reads those it knows, so a misspelt one does nothing."""
+    with pytest.warns(UserWarning, match=r"option 'lrr' \(did you mean 'lr'\?\)") as told:
+        optimizer(lrr=1)
+    assert told[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"option 'weight_decat' \(did you mean 'weight_decay'"):
+        tc.param_groups(nn.Linear(1, 1), weight_decat=0.1)
+
+
+class Scaled(torch.optim.SGD):
+    """An optimizer of somebody's own."""
+
+    def __init__(self, params, lr=0.1, my_scale=1.0):
+        super().__init__(params, lr)
+
+
+class Open(torch.optim.SGD):
+    """One that does not say which options it has."""
+
+    def __init__(self, params, **options):
+        super().__init__(params, options.get("lr", 0.1))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"my_scale": 2.0}, {"fused": True}, {"name": "head"}, {"initial_lr": 0.1}],
+    ids=["own", "torch's", "name", "a scheduler's"],
+)
+def test_an_option_that_somebody_reads_is_not_told(options):
+    """Options of any optimizer that there is pass, and what torch's schedulers read."""
+    made = nn.Linear(1, 1)
+    tc.param_groups(made, **options)  # warnings are errors
+
+
+def test_an_option_of_another_optimizer_is_an_error_when_the_class_is_known():
+    """With the class that will read the groups, the error names parameter, option and class."""
+    with tc.creator_scope(optimizer(momentum=0.9, name="*.bias")):
+        made = nn.Sequential(nn.Linear(2, 3))
+    named_all = r"(?s)AdamW has no option 'momentum'.*which '0.bias' declares.*betas"
+    with pytest.raises(ValueError, match=named_all):
+        tc.param_groups(made, optimizer=torch.optim.AdamW)
+    with pytest.raises(ValueError, match="Scaled has no option 'eps', which param_groups"):
+        tc.param_groups(nn.Linear(1, 1), optimizer=Scaled, eps=0.1)
+    assert len(tc.param_groups(made, optimizer=torch.optim.SGD)) == 2
+    assert len(tc.param_groups(made, optimizer=Open)) == 2
+
+
+@pytest.mark.parametrize("wrong", [nn.Linear, "AdamW"], ids=["a module", "a name"])
+def test_what_is_no_class_of_optimizers_is_refused(wrong):
+    """The groups are made before the optimizer is, so its class is asked for."""
+    with pytest.raises(TypeError, match=r"param_groups\(\) got optimizer="):
+        tc.param_groups(nn.Linear(1, 1), optimizer=wrong)

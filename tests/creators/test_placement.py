@@ -166,7 +166,7 @@ def test_a_fake_device_need_not_be_there():
 def test_fakes_belong_to_the_mode_that_is_passed():
     """One's own FakeTensorMode is used."""
     mode = fake_mode()
-    with tc.creator_scope(fake(mode)):
+    with tc.creator_scope(fake(mode=mode)):
         gain = tc.variable([1.0])
     assert gain.fake_mode is mode
 

@@ -106,7 +106,7 @@ def test_values_are_the_first_ranks(tmp_path):
             made = build(nn.Linear, 3, 2)
             gain = tc.variable([float(number)], name="gain")
             steps = tc.variable(number, name="steps")
-        with tc.creator_scope(mirrored(pair)):
+        with tc.creator_scope(mirrored(process_group=pair)):
             other = tc.variable([float(number)], name="other")
         tc.distributed.verify(made)
         assert tc.spec_of(gain).synchronization is tc.VariableSynchronization.ON_WRITE

@@ -18,10 +18,10 @@ from torchcreator.creators import forbid, progress
 )
 def test_nothing_is_made_inside_forbid(make):
     """Stock parameters and variables are refused, with name and reason."""
-    with tc.creator_scope(forbid("Evaluation makes no parameters.")):
+    with tc.creator_scope(forbid(reason="Evaluation makes no parameters.")):
         with pytest.raises(RuntimeError, match=r"'weight' of Linear.*\nEvaluation makes no"):
             make(2, 3)
-        with pytest.raises(RuntimeError, match="Variable 'Variable' was about to be made"):
+        with pytest.raises(RuntimeError, match="Variable without a name was about to be made"):
             tc.variable(1.0)
 
 
@@ -72,7 +72,7 @@ def test_progress_is_silent_without_a_terminal(monkeypatch):
 def test_progress_reaches_its_end_in_a_build(monkeypatch):
     """The bar ends at the number of parameters."""
     terminal = stand_in(monkeypatch)
-    with tc.creator_scope(progress("layers")):
+    with tc.creator_scope(progress(title="layers")):
         build(lambda: nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)))
     assert re.search(r"layers: 100%.* 4/4", terminal.text)
 

@@ -22,6 +22,8 @@ def frozen(make, **conditions):
     return [name for name, parameter in made.named_parameters() if not parameter.requires_grad]
 
 
+BIASES = ["encoder.0.bias", "encoder.1.bias"]
+EVERY = ["encoder.0.weight", "encoder.0.bias", "encoder.1.weight", "encoder.1.bias"]
 CASES = {
     "a glob": ({"name": "*.bias"}, ["encoder.0.bias", "encoder.1.bias"]),
     "a type": ({"module": nn.LayerNorm}, ["encoder.1.weight", "encoder.1.bias"]),
@@ -32,7 +34,9 @@ CASES = {
         {"module": (nn.LayerNorm, nn.Embedding), "name": "*weight"},
         ["encoder.1.weight"],
     ),
-    "several names": ({"name": ("*.gain", "*.bias")}, ["encoder.0.bias", "encoder.1.bias"]),
+    "several names": ({"name": ("*.bias", "*.wei*")}, EVERY),
+    "a list of names": ({"name": ["*.bias", re.compile("^no")], "strict": False}, BIASES),
+    "a list of types": ({"module": [nn.Linear, nn.LayerNorm]}, EVERY),
 }
 
 
@@ -54,8 +58,8 @@ def test_a_full_name_chooses_in_a_build():
 
 def test_a_name_is_matched_as_a_whole():
     """A glob has to match all of a name, in either form."""
-    assert frozen(lambda: build(model), name="bias") == []
-    assert frozen(model, name="bia") == []
+    assert frozen(lambda: build(model), name="bias", strict=False) == []
+    assert frozen(model, name="bia", strict=False) == []
 
 
 def test_a_tie_is_meant_by_any_of_its_names():
@@ -78,10 +82,9 @@ def test_an_unnamed_variable_is_called_variable():
 
 def test_the_name_of_a_creator_says_what_it_does():
     """The scope's repr, and so an error, shows the call."""
-    scope = tc.creator_scope(where(freeze(), name="*.bias"))
-    with scope:
+    with (scope := tc.creator_scope(where(freeze(), name="*.bias"), freeze(module=nn.Linear))):
         shown = repr(scope)
-    assert shown == "creator_scope(where(freeze(), name='*.bias'))"
+    assert shown == "creator_scope(where(freeze(), name='*.bias'), freeze(module=Linear))"
 
 
 @pytest.mark.parametrize(
@@ -93,8 +96,11 @@ def test_the_name_of_a_creator_says_what_it_does():
         (freeze(), {"module": "Linear"}, "where got module='Linear'"),
         (freeze(), {"module": (nn.Linear, "Conv2d")}, "where got module='Conv2d'"),
         (freeze(), {"when": True}, "where got when=True"),
+        (freeze(), {"name": []}, r"where got name=\[\]"),
+        (freeze(), {"name": "*", "strict": 1}, "where got strict=1"),
+        (freeze(), {"nme": "*"}, r"unexpected keyword 'nme' \(did you mean 'name'\?\)"),
     ],
-    ids=["creator", "nothing", "name", "module", "modules", "when"],
+    ids=["creator", "nothing", "name", "module", "modules", "when", "empty", "strict", "unknown"],
 )
 def test_wrong_conditions_are_refused(creator, conditions, message):
     """A condition of the wrong kind is an error where it is written."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -43,12 +44,12 @@ def fsdp(model):
 
 
 def inner_group(rank):
-    """The whole model is trained by pairs: group= of the entry points."""
+    """The whole model is trained by pairs: process_group= of the entry points."""
     groups = [dist.new_group([0, 1]), dist.new_group([2, 3])]
     results = []
     for entry in (data_parallel, aggregate_gradients):
         model = Grouped(rank, None)
-        host = entry(model, group=groups[rank // 2])
+        host = entry(model, process_group=groups[rank // 2])
         (host if entry is data_parallel else model)(feed(rank)).backward()
         results.append((model.pair.item(), model.pair.grad.item(), model.all.grad.item()))
     return results
@@ -56,13 +57,14 @@ def inner_group(rank):
 
 def refused(rank):
     group = dist.new_group([0, 1, 2, 3])
+    mesh = init_device_mesh("cpu", (4,))
     sharded = Grouped(rank, group)
     fully_shard(sharded)
     messages = []
     for entry, model, keywords in (
         (aggregate_gradients, DistributedDataParallel(Grouped(rank, group)), {}),
         (aggregate_gradients, sharded, {}),
-        (data_parallel, Grouped(rank, None), {"group": group, "process_group": group}),
+        (data_parallel, Grouped(rank, None), {"process_group": group, "device_mesh": mesh}),
         (data_parallel, fully_shard(Grouped(rank, None)), {}),
         (data_parallel, DistributedDataParallel(Grouped(rank, None)), {}),
         (data_parallel, Grouped(rank, None).requires_grad_(False), {}),
@@ -105,7 +107,7 @@ def test_each_pair_has_its_own_value_and_sum(played, host):
 
 
 def test_a_model_trained_by_a_group(played):
-    """With group=, values and gradients stay within the group."""
+    """With process_group=, values and gradients stay within the group."""
     for rank, results in enumerate(played):
         first, total, mean = ((0.0, 3.0, 1.5), (2.0, 7.0, 3.5))[rank // 2]
         # Without a group of its own `pair` declares SUM over whatever group trains the model.

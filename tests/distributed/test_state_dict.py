@@ -56,3 +56,25 @@ def test_a_plain_state_dict_loads_too():
     model, other = Counters(0), Counters(3)
     load_state_dict(model, other.state_dict())
     assert model.numbers() == other.numbers()
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "not strict"])
+def test_a_wrappers_prefix_that_is_missing_is_named(strict):
+    """Names that differ by nothing but a wrapper's prefix are told, and not loaded as nothing."""
+    wrapped = torch.nn.Module()
+    wrapped.module = Counters(0)
+    with pytest.raises(ValueError, match=r"(?s)lack the model's 'module\.'.*model\.module, state"):
+        load_state_dict(wrapped, Counters(3).state_dict(), strict=strict)
+    wrapped_state = {f"module.{name}": v for name, v in Counters(3).state_dict().items()}
+    with pytest.raises(
+        ValueError, match=r"(?s)begin with 'module\.', and the model's do not.*remov"
+    ):
+        load_state_dict(wrapped.module, wrapped_state, strict=strict)
+    load_state_dict(wrapped, wrapped_state)
+    assert wrapped.module.numbers() == Counters(3).numbers()
+
+
+def test_other_names_are_torchs_to_tell():
+    """What is missing and unexpected otherwise, torch lists."""
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\)"):
+        load_state_dict(torch.nn.Linear(1, 1), {"other.weight": torch.ones(1, 1)})

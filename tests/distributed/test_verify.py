@@ -126,7 +126,7 @@ def subgroup(rank):
     """Pipeline stages hold different models; each compares within its own group."""
     groups = [dist.new_group([0]), dist.new_group([1])]
     model = model_of(**{f"stage{rank}": {}})
-    return error_of(verify, model, group=groups[rank])
+    return error_of(verify, model, process_group=groups[rank])
 
 
 def buffers_of_other_shapes(rank):

@@ -74,6 +74,21 @@ def dtypes(rank):
     return results
 
 
+def narrow_sums(rank):
+    results = {}
+    for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32):
+        most = torch.iinfo(dtype).max
+        for case, value in (("fits", most // 3), ("wraps", most)):
+            v = tc.variable(
+                torch.tensor(value, dtype=dtype),
+                synchronization="on_read",
+                aggregation="sum",
+                name=f"seen_{case}",
+            )
+            results[f"{dtype} {case}"] = attempt(tc.read_value, v)
+    return results
+
+
 def boolean_sum(rank):
     v = tc.variable(False, synchronization="on_read", aggregation="sum", name="flag")
     try:
@@ -153,6 +168,7 @@ def cached_reading(rank):
 
 SCENARIOS = [
     dtypes,
+    narrow_sums,
     boolean_sum,
     mean_of_equal_values,
     subgroups,
@@ -219,6 +235,17 @@ def test_every_dtype(played):
         assert len(results) == 10
         for what, value in results.items():
             assert value == {"sum": 6, "mean": 2, "first": 1}[what.split()[0]], what
+
+
+def test_a_sum_that_its_dtype_cannot_hold_is_told(played):
+    """It would wrap around: every rank is told, and a sum that fits is exact."""
+    for results in played["narrow_sums"]:
+        for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32):
+            assert results[f"{dtype} fits"] == torch.iinfo(dtype).max // 3 * 3
+            told = results[f"{dtype} wraps"]
+            assert told.startswith("refused: The sum of variable 'seen_wraps")
+            assert f"over the ranks does not fit into {dtype}" in told
+            assert str(3 * torch.iinfo(dtype).max) in told
 
 
 def test_a_sum_of_booleans_is_refused(played):

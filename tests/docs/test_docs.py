@@ -232,6 +232,12 @@ NOT_CALLED_BY_USERS = {
     "report.Row",
 }
 """They are returned; their docstrings say what they hold."""
+CAUGHT_BY_USERS = {
+    name
+    for name, value in CALLABLES.items()
+    if isinstance(value, type) and issubclass(value, torchcreator.TorchCreatorError)
+} - {"TorchCreatorError"}
+"""They are raised; their arguments are those of the class they all derive from."""
 
 
 @pytest.mark.parametrize("name", CALLABLES)
@@ -240,7 +246,7 @@ def test_every_public_callable_has_an_example(name):
     assert re.search(r"^Example:\n+    >>> ", inspect.getdoc(CALLABLES[name]), re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", sorted(CALLABLES.keys() - NOT_CALLED_BY_USERS))
+@pytest.mark.parametrize("name", sorted(CALLABLES.keys() - NOT_CALLED_BY_USERS - CAUGHT_BY_USERS))
 def test_every_parameter_is_documented(name):
     """Every parameter of a public callable is in the Args of its docstring, and no other."""
     value = CALLABLES[name]

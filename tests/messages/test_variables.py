@@ -89,7 +89,7 @@ WHOLE = {
     "an unknown aggregation": (
         VALUE,
         {"initial_value": 1.0, "aggregation": "average"},
-        "Invalid variable aggregation mode: 'average' for variable: w\n"
+        "Invalid variable aggregation mode: 'average' (did you mean 'mean'?) for variable: w\n"
         "The aggregation says when or how the values of several ranks become one.\n"
         "Use one of 'none', 'sum', 'mean', 'only_first_replica', or a VariableAggregation.",
     ),

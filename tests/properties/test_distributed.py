@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 
 import torchcreator as tc
@@ -25,7 +26,7 @@ from torchcreator.distributed import _handle, aggregate_gradients, data_parallel
 # Torch warns of options that it is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-OURS = dict.fromkeys(("model", "group", "compress"), VALUES)
+OURS = dict.fromkeys(("model", "process_group", "compress"), VALUES)
 OF_DDP = [*inspect.signature(DistributedDataParallel).parameters][1:]
 A_FEW = ("None", "True", "0", "1.5", "'cpu'", "[1, 2]")  # of what DDP itself is told
 ENTRIES = {
@@ -102,7 +103,7 @@ def refused_again(rank):
         model = Policies(rank, per_rank=False)
         held = DistributedDataParallel(model) if host == "ddp" else model
         first = aggregate_gradients(held)
-        for keywords in ({"compress": "fast"}, {"group": 3}, {"compress": torch.int8}):
+        for keywords in ({"compress": "fast"}, {"process_group": 3}, {"compress": torch.int8}):
             with pytest.raises(tc.TorchCreatorError, match="aggregate_gradients"):
                 aggregate_gradients(held, **keywords)
         model.local = tc.variable([1.0], synchronization="none")  # which DDP has in hand, it says
@@ -143,10 +144,13 @@ def test_options_that_cannot_be_meant(tmp_path):
     def refused(rank):
         with pytest.raises(TypeError, match=r"'find_unused' \(did you mean 'find_unused_para"):
             data_parallel(Policies(rank), find_unused=True)
+        with pytest.raises(TypeError, match=r"'group' \(did you mean 'process_group'\?\)"):
+            data_parallel(Policies(rank), group=dist.group.WORLD)
+        mesh = init_device_mesh("cpu", (1,))
         with pytest.raises(TypeError, match="given a group twice"):
-            data_parallel(Policies(rank), process_group=dist.group.WORLD, group=dist.group.WORLD)
+            data_parallel(Policies(rank), process_group=dist.group.WORLD, device_mesh=mesh)
         with pytest.raises(tc.TorchCreatorError, match="this process is not in"):
-            data_parallel(Policies(rank), group=dist.GroupMember.NON_GROUP_MEMBER)
+            data_parallel(Policies(rank), process_group=dist.GroupMember.NON_GROUP_MEMBER)
         model = Policies(rank)
         with pytest.raises(tc.TorchCreatorError, match="whatever their policy is"):
             data_parallel(model, delay_all_reduce_named_params=[("summed", model.summed)])

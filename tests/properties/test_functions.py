@@ -49,6 +49,7 @@ CALLS = {
     "VariableSynchronization.of": tc.VariableSynchronization.of,
     "sharded(placements)": lambda value: creators.sharded(None, value),
     "from_checkpoint": creators.from_checkpoint,
+    "from_checkpoint(key)": lambda value: creators.from_checkpoint({"x": torch.ones(1)}, key=value),
     "record": creators.record,
 }
 
@@ -71,15 +72,20 @@ CREATORS = {
     "initialize": creators.initialize,
     "constrain": creators.constrain,
     "aggregate": creators.aggregate,
-    "aggregate(group)": lambda value: creators.aggregate("sum", group=value),
-    "mirrored": creators.mirrored,
+    "aggregate(process_group)": lambda value: creators.aggregate("sum", process_group=value),
+    "mirrored": lambda value: creators.mirrored(process_group=value),
     "optimizer": lambda value: creators.optimizer(lr=value),
     "where(creator)": lambda value: creators.where(value, name="*"),
-    "where(name)": lambda value: creators.where(creators.freeze(), name=value),
+    "where(name)": lambda value: creators.where(creators.freeze(), name=value, strict=False),
     "where(module)": lambda value: creators.where(creators.freeze(), module=value),
     "where(when)": lambda value: creators.where(creators.freeze(), when=value),
-    "progress": creators.progress,
-    "forbid": creators.forbid,
+    "progress": lambda value: creators.progress(title=value),
+    "forbid": lambda value: creators.forbid(reason=value),
+    "declare": lambda value: creators.declare(trainable=value),
+    "declare(device)": lambda value: creators.declare(device=value),
+    "declare(tags)": lambda value: creators.declare(tags=value),
+    "freeze(name)": lambda value: creators.freeze(name=value, strict=False),
+    "freeze(strict)": lambda value: creators.freeze(name="*", strict=value),
     "creator_scope": lambda value: value,
 }
 

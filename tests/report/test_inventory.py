@@ -118,6 +118,15 @@ def keys_of(table):
     return {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}
 
 
+def test_a_row_is_found_by_its_place():
+    """``inventory[0]`` as a ledger does it."""
+    inventory = tc.inspect(nn.Linear, 2, 3)
+    assert inventory[0] is inventory["weight"]
+    assert inventory[-1] is inventory["bias"]
+    with pytest.raises(IndexError, match="out of range"):
+        inventory[2]
+
+
 def test_the_document_is_as_documented():
     """Every key of the JSON is in the guide's tables, and every key there is in the JSON."""
     with tc.creator_scope(frozen):

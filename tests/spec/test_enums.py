@@ -6,12 +6,14 @@ import copy
 import pickle
 
 import pytest
+import torch
 
 import torchcreator as tc
 from torchcreator import _errors
 
 MODES = [tc.VariableSynchronization, tc.VariableAggregation]
 MEMBERS = [member for mode in MODES for member in mode]
+NAMED = repr
 BY_NAME = [
     pytest.param(member, spelling, id=f"{type(member).__name__[8:]}.{spelling}")
     for member in MEMBERS
@@ -19,23 +21,41 @@ BY_NAME = [
 ]
 
 
-def test_the_members_and_their_numbers_are_tensorflows():
-    """Names and numbers agree with TensorFlow's, so that saved numbers mean the same."""
-    assert [(m.name, m.value) for m in tc.VariableSynchronization] == [
-        ("AUTO", 0),
-        ("NONE", 1),
-        ("ON_WRITE", 2),
-        ("ON_READ", 3),
-    ]
-    assert [(m.name, m.value) for m in tc.VariableAggregation] == [
-        ("NONE", 0),
-        ("SUM", 1),
-        ("MEAN", 2),
-        ("ONLY_FIRST_REPLICA", 3),
-    ]
+def test_the_members_are_tensorflows_and_their_values_are_their_words():
+    """Names agree with TensorFlow's; a member's value is what people write for it."""
+    assert [m.name for m in tc.VariableSynchronization] == ["AUTO", "NONE", "ON_WRITE", "ON_READ"]
+    assert [m.name for m in tc.VariableAggregation] == ["NONE", "SUM", "MEAN", "ONLY_FIRST_REPLICA"]
+    assert all(m.value == m.name.lower() for m in MEMBERS)
 
 
-@pytest.mark.parametrize("member", MEMBERS, ids=str)
+@pytest.mark.parametrize("member", MEMBERS, ids=NAMED)
+def test_a_member_equals_its_word(member):
+    """A spec is compared with a word, a member is made of one, and keys of either kind meet."""
+    word = member.name.lower()
+    assert member == word
+    assert word == member
+    assert member != "on_monday"
+    assert type(member)(word) is member
+    assert {member: 1}[word] == 1
+    assert f"{member}" == str(member) == word
+
+
+def test_a_word_that_is_none_is_told():
+    """A member is not made of a near miss; the error of a variable says which word is meant."""
+    with pytest.raises(ValueError, match="'avg' is not a valid VariableAggregation"):
+        tc.VariableAggregation("avg")
+    with pytest.raises(ValueError, match=r"mode: 'avg' \(did you mean 'mean'\?\) for variable: w"):
+        tc.variable(1.0, name="w", aggregation="avg")
+
+
+@pytest.mark.parametrize("name", [None, _errors.UNNAMED], ids=["none", "unnamed"])
+def test_an_unnamed_variable_is_not_called_variable(name):
+    """An error says that the variable has no name, and invents none."""
+    with pytest.raises(ValueError, match=r"mode: 'sun' .* for a variable without a name"):
+        tc.VariableAggregation.of("sun", name)
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=NAMED)
 def test_a_member_stands_for_itself(member):
     """A member is read as the very same member."""
     assert type(member).of(member) is member
@@ -49,8 +69,8 @@ def test_a_name_is_read_in_any_case(member, spelling):
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.__name__)
 def test_none_is_the_default(mode):
-    """None stands for the member with the number 0."""
-    assert mode.of(None) is mode(0)
+    """None stands for the first member."""
+    assert mode.of(None) is next(iter(mode))
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.__name__)
@@ -74,8 +94,15 @@ def test_the_member_of_the_other_enum_is_refused():
         tc.variable(1.0, synchronization=tc.VariableAggregation.NONE)
 
 
-@pytest.mark.parametrize("member", MEMBERS, ids=str)
+@pytest.mark.parametrize("member", MEMBERS, ids=NAMED)
 def test_copies_are_the_member_itself(member):
     """Copying and pickling keep identity, so ``is`` is the way to compare."""
     assert copy.deepcopy(member) is member
     assert pickle.loads(pickle.dumps(member)) is member
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=NAMED)
+def test_a_member_is_loaded_with_weights_only(member, tmp_path):
+    """Torch reads a saved member without being told that it is safe."""
+    torch.save(member, tmp_path / "member.pt")
+    assert torch.load(tmp_path / "member.pt", weights_only=True) is member

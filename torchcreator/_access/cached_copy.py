@@ -38,13 +38,17 @@ def cached(v: nn.Parameter, device: torch.device) -> torch.Tensor:
 
 
 def _copy_of(v: nn.Parameter, device: torch.device) -> torch.Tensor:
+    if v.is_inference():  # it does not count its writes, so no copy is known to be true
+        return v.to(device, copy=True)
     cache: CachedCopy = v.__dict__.setdefault(_CACHE, CachedCopy())
     # The address as well as the version: `p.data = x` leaves the version as it was. The copy's
     # own version, because somebody may have written into it.
     held, version = cache.value, tensors.version
     key = (device, version(v), v.data_ptr(), None if held is None else version(held))
     if held is None or key != cache.key:
-        held = cache.value = v.detach().to(device, copy=True)
+        # As a tensor that counts its writes and serves in training too, whoever asks first.
+        with torch.inference_mode(False), torch.no_grad():
+            held = cache.value = v.detach().to(device, copy=True)
         cache.key = (*key[:3], version(held))
     return held
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
-from torchcreator._errors import DistributedError, VariableTypeError
+from torchcreator._errors import DistributedError, VariableTypeError, VariableValueError
 from torchcreator._spec.enums import VariableAggregation
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def aggregate(
     Raises:
         DistributedError: Another rank did not take part.
         VariableTypeError: A sum of booleans.
+        VariableValueError: A sum that the dtype cannot hold; on every rank.
     """
     value = value.detach()
     if world.size == 1:
@@ -79,7 +80,26 @@ def aggregate(
             "Give it an integer dtype, or aggregation='only_first_replica'.",
         )
     with told_apart(f"Variable {name!r} could not be aggregated", world):
+        if aggregation is VariableAggregation.SUM and value.dtype in _NARROW:
+            return _narrowed(_sum(value.to(torch.int64), world), value.dtype, name)
         return _METHODS[aggregation](value, world)
+
+
+_NARROW = {torch.uint8, torch.int8, torch.int16, torch.int32}
+"""Integers whose sum over some ranks fits into 64 bits, and may not into their own."""
+
+
+def _narrowed(total: torch.Tensor, dtype: torch.dtype, name: str) -> torch.Tensor:
+    """Return a sum in the dtype of its parts, in which it might have wrapped around."""
+    limits = torch.iinfo(dtype)
+    if total.numel() and not (limits.min <= total.min() and total.max() <= limits.max):
+        raise VariableValueError(
+            f"The sum of variable {name!r} over the ranks does not fit into {dtype}.",
+            f"It lies between {int(total.min())} and {int(total.max())}, and the dtype ends at "
+            f"{limits.max}.",
+            "Give it a wider dtype, torch.int64 say.",
+        )
+    return total.to(dtype)
 
 
 def _sum(value: torch.Tensor, world: World) -> torch.Tensor:

@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from torchcreator._torch.dispatch import no_function_modes
-from torchcreator._torch.tensors import can_share_data
 from torchcreator._build.progress import bar
-from torchcreator._recorder.live_tensors import Objects, replace
+from torchcreator._recorder.live_tensors import Objects, put_data, replace
 from torchcreator._recorder.recording import Recording, share
 from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.table import OWN, declare, specs_of
@@ -62,7 +61,7 @@ class _Creation:
         storage = self.recording.storage_of(parameter)
         if storage is None:
             if not own:
-                _put_real(parameter, data)
+                put_data(parameter, data)
             parameter.requires_grad_(trainable)
             return
         ref = self.recording.tape.ref(parameter)
@@ -154,11 +153,3 @@ def _as_inference(parameter: nn.Parameter) -> AbstractContextManager[object]:
     if inference is torch.is_inference_mode_enabled():  # nearly always
         return nullcontext()
     return torch.inference_mode(inference)
-
-
-def _put_real(parameter: nn.Parameter, data: torch.Tensor) -> None:
-    parameter.requires_grad_(False)  # an integer dtype is refused while it has a gradient
-    if can_share_data(parameter, data):
-        parameter.data = data
-    else:
-        replace(parameter, data.view_as(data), requires_grad=False)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Callable, Container
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from torchcreator._errors import VariableTypeError, shown
+from torchcreator._errors import VariableTypeError, called, shown
 from torchcreator._build.fill import fill
 from torchcreator._chain.checks import checked_device
 from torchcreator._chain import open_scopes
@@ -47,15 +50,18 @@ def build(
     Args:
         factory: Called as ``factory(*args, **kwargs)``; a module class, say. Returns one module.
         *args: Its arguments.
-        device: torch's default device while it runs; ``"meta"`` leaves it there.
-        seed: The seed of the streams, or None for the default generator.
+        device: torch's default device while it runs; ``"meta"`` leaves it there. A factory that
+            has a parameter of that name is passed it too.
+        seed: The seed of the streams, or None for the default generator. A factory that has a
+            parameter of that name gets it otherwise: ``build(partial(factory, seed=1), seed=0)``.
         **kwargs: Its keyword arguments.
 
     Returns:
         What the factory returned.
 
     Raises:
-        VariableTypeError: The factory returned something else than one module.
+        VariableTypeError: The factory returned something else than one module, is a module
+            itself, or has a ``seed`` of its own.
         BuildError: Something in the constructor cannot be recorded or replayed, or leaves a
             parameter uninitialised; it names the parameter, the operation and the line.
 
@@ -74,9 +80,12 @@ def build(
         >>> model[0].weight.tolist()
         [0.5, 0.5]
     """
+    seed = checked_seed(seed, "build()")
+    kwargs = factory_arguments("build()", factory, args, kwargs, device=device, seed=seed)
     if inside_another_recorder():
-        return factory(*args, **kwargs)
-    place, seed = checked_place(device, "build()"), checked_seed(seed, "build()")
+        with nullcontext() if device is None else torch.device(device):
+            return factory(*args, **kwargs)
+    place = checked_place(device, "build()")
     model, recording, objects = recorded(factory, args, kwargs, device=place, seed=seed, find=True)
     fill(model, recording, objects)
     recording.draws.finish()
@@ -103,7 +112,7 @@ def defer(
     Args:
         factory: Called as ``factory(*args, **kwargs)``; returns one module.
         *args: Its arguments.
-        device: torch's default device while it runs: where the model will be.
+        device: torch's default device while it runs: where the model will be; as in `build`.
         seed: The seed of the streams, as in `build`.
         **kwargs: Its keyword arguments.
 
@@ -111,7 +120,8 @@ def defer(
         What the factory returned, on meta.
 
     Raises:
-        VariableTypeError: The factory returned something else than one module.
+        VariableTypeError: The factory returned something else than one module, is a module
+            itself, or has a ``seed`` of its own.
         BuildError: Something in the constructor cannot be recorded.
 
     Example:
@@ -123,9 +133,12 @@ def defer(
         >>> tc.materialize(model).weight.is_meta
         False
     """
+    seed = checked_seed(seed, "defer()")
+    kwargs = factory_arguments("defer()", factory, args, kwargs, device=device, seed=seed)
     if inside_another_recorder():
-        return factory(*args, **kwargs)
-    place, seed = checked_place(device, "defer()"), checked_seed(seed, "defer()")
+        with nullcontext() if device is None else torch.device(device):
+            return factory(*args, **kwargs)
+    place = checked_place(device, "defer()")
     model, recording, _ = recorded(factory, args, kwargs, device=place, seed=seed, find=False)
     recording.attach(model)
     return model
@@ -145,6 +158,71 @@ def recorded(
     return record(
         factory, args, kwargs, device=device, seed=seed, find=find, around=around, keeps=keeps
     )
+
+
+def factory_arguments(
+    caller: str,
+    factory: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    *,
+    device: Any,
+    seed: int | None,
+) -> dict[str, Any]:
+    """Return the keyword arguments of a factory, with the device if it takes one itself.
+
+    Args:
+        caller: The function that was called, for errors.
+        factory: The factory.
+        args: Its arguments.
+        kwargs: Its keyword arguments, less those that the caller has taken for its own.
+        device: The caller's device, as it was given.
+        seed: The caller's seed.
+
+    Raises:
+        VariableTypeError: It is a model, or it has a ``seed`` too, which means something else.
+    """
+    if isinstance(factory, nn.Module):
+        kind = type(factory).__name__
+        raise VariableTypeError(
+            f"{caller} got a {kind} that is made already.",
+            "Creators decide how a model is made, while it is.",
+            f"Write {caller[:-1]}{kind}, ...), or recreate(model) for one that is finished.",
+        )
+    if device is None and seed is None:
+        return kwargs
+    unset = _unset(factory, args, kwargs)
+    if seed is not None and "seed" in unset:
+        raise VariableTypeError(
+            f"{caller} got seed={seed}, and {called(factory)} has a seed of its own.",
+            f"The one of {caller} makes the streams of all draws; the factory would not see it.",
+            f"Bind the factory's: {caller[:-1]}functools.partial({called(factory)}, seed=...), "
+            f"..., seed={seed}), or a lambda.",
+        )
+    # Both mean where the model is to be; the factory may do more with it than torch's default does.
+    return {**kwargs, "device": device} if device is not None and "device" in unset else kwargs
+
+
+def _unset(
+    factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Container[str]:
+    """Return the parameters of a factory that it would take by name and was not given."""
+    bound: dict[str, Any] = {}
+    while isinstance(factory, functools.partial):
+        args, bound, factory = (*factory.args, *args), {**factory.keywords, **bound}, factory.func
+    try:
+        signature = inspect.signature(factory)
+        given = signature.bind_partial(*args, **{**bound, **kwargs}).arguments
+    except (TypeError, ValueError):  # a builtin tells nothing; a wrong call fails by itself
+        return ()
+    return [
+        name
+        for name, parameter in signature.parameters.items()
+        if parameter.kind in _BY_NAME and name not in given
+    ]
+
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def checked_place(device: Any, caller: str) -> torch.device | None:

@@ -9,11 +9,12 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from torchcreator._torch.tensors import is_plain_meta
+from torchcreator._torch.tensors import is_plain_meta, wraps_others
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import BuildError, CreatorResultError, shown
 from torchcreator._recorder.recording import Recording
 from torchcreator._spec.spec import VariableSpec
+from torchcreator._chain.complaints import explain
 from torchcreator._chain.target import Asked, Target
 from torchcreator._chain.target import target as _target
 from torchcreator._spec.types import NextCreator, VariableKwargs
@@ -55,6 +56,13 @@ class TrueValue:
 
     def _value(self) -> torch.Tensor:
         parameter = self._parameter
+        if has_no_value_yet(parameter):
+            raise BuildError(
+                f"The value of {self._name!r} is asked for while its model is built.",
+                f"It is a {type(parameter).__name__}, made of other tensors, which have no values "
+                "yet.",
+                "Leave initial_value as it comes, or set another one; convert it after build().",
+            )
         if not is_plain_meta(parameter):
             return parameter.detach().clone()
         if self._recording.tape.find(parameter) is None:
@@ -98,6 +106,11 @@ class RecordedTarget:
         shape = asked.shape if data is None else data.shape
         if shape is not None and shape != parameter.shape:
             raise other_shape(self.name, parameter.shape, shape)
+        if data is None and has_no_value_yet(parameter):
+            if not _as_it_is(parameter, asked):
+                raise _made_of_others(self.name, parameter, asked)
+            parameter.requires_grad_(asked.trainable)
+            return parameter
         own = data is None
         if data is None:
             data = self.value.as_asked(asked.dtype, asked.device)
@@ -128,6 +141,8 @@ def ask(
     token = _target.set(target)
     try:
         made: Any = chain(**_keywords(target, value, device, names, spec))
+    except TypeError as error:
+        explain(error, ask, chain, names[0])
     finally:
         _target.reset(token)
     if not isinstance(made, nn.Parameter):
@@ -159,7 +174,8 @@ def _keywords(
         "synchronization": VariableSynchronization.AUTO,
         "aggregation": VariableAggregation.NONE,
         "shape": None if lazy else parameter.shape,
-        "device": device,
+        # The device of a wrapper is that of what it wraps, which is recorded.
+        "device": None if has_no_value_yet(parameter) and parameter.is_meta else device,
         "process_group": None,
         "tags": None,
         "module": target.module,
@@ -176,6 +192,25 @@ def _keywords(
     if len(names) > 1:
         keywords["tags"] = {**(keywords["tags"] or {}), "names": tuple(names)}
     return keywords
+
+
+def has_no_value_yet(parameter: nn.Parameter) -> bool:
+    """Return whether a parameter is made of tensors that are recorded, and filled, themselves."""
+    return not is_lazy(parameter) and wraps_others(parameter)
+
+
+def _as_it_is(parameter: nn.Parameter, asked: Asked) -> bool:
+    return asked.dtype in (None, parameter.dtype) and asked.device in (None, parameter.device)
+
+
+def _made_of_others(name: str, parameter: nn.Parameter, asked: Asked) -> BuildError:
+    return BuildError(
+        f"A creator asked for {name!r} in another form than its constructor made.\n"
+        f"  expected: {parameter.dtype} on {parameter.device}\n"
+        f"  actual:   {asked.dtype} on {asked.device}",
+        f"It is a {type(parameter).__name__}, made of other tensors, which have no values yet.",
+        "Convert the model after build(); or choose the variables: cast(..., name='*.bias'), say.",
+    )
 
 
 def other_shape(name: str, expected: torch.Size, actual: torch.Size) -> CreatorResultError:

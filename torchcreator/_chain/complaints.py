@@ -5,12 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from types import CodeType, FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
+from torchcreator._call_site import warn
 from torchcreator._errors import (
     CreatorRecursionError,
     CreatorResultError,
     ScopeError,
+    TorchCreatorError,
     VariableTypeError,
     called,
     shown,
@@ -64,6 +66,68 @@ def _creators(traceback: TracebackType | None, entry: CodeType, link: CodeType) 
     return found
 
 
+def explain(
+    error: RecursionError | TypeError,
+    entry: Callable[..., Any],
+    chain: Callable[..., Any],
+    name: str | None,
+) -> NoReturn:
+    """Raise what ``error`` means, or ``error`` itself where a creator's own code raised it.
+
+    Args:
+        error: What Python raised.
+        entry: The function through which the chain is entered; it calls the first creator.
+        chain: A link of the chain. As in ``entry``, its variable ``creator`` holds what it calls.
+        name: The variable's name.
+    """
+    told: Exception | None
+    if isinstance(error, RecursionError):
+        told = explained(error, entry, chain, name)
+    else:
+        told = called_wrongly(error, entry, chain)
+    if told is None:
+        raise error
+    raise told from None
+
+
+_OWN_CALLS = ("default_creator() ", "adopt() ", "_next.<locals>.next_creator() ")
+"""How Python calls a ``next_creator`` that was called in a wrong way."""
+
+
+def called_wrongly(
+    error: TypeError, entry: Callable[..., Any], chain: Callable[..., Any]
+) -> VariableTypeError | None:
+    """Return the error for a creator, or a ``next_creator``, that cannot be called so; else None.
+
+    Args:
+        error: What Python raised.
+        entry: The function through which the chain is entered; it calls the first creator.
+        chain: A link of the chain. As in ``entry``, its variable ``creator`` holds what it calls.
+    """
+    if isinstance(error, TorchCreatorError):
+        return None
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    frame = None if traceback is None else traceback.tb_frame
+    if frame is not None and frame.f_code in (entry.__code__, chain.__code__):
+        creator = frame.f_locals.get("creator")
+        name = called(creator)
+        return VariableTypeError(
+            f"Creator {name} cannot be called as creator(next_creator, **kwargs): {error}.",
+            "That is how a scope asks it for each variable.",
+            f"Write def {name}(next_creator, **kwargs): ...; or, if it returns a creator, open "
+            f"the scope with what it returns: creator_scope({name}(...)).",
+        )
+    if str(error).startswith(_OWN_CALLS) and "positional argument" in str(error):
+        return VariableTypeError(
+            f"A creator passed something else than keywords on: {error}.",
+            "The rest of the chain takes the keywords of a variable, each by its name.",
+            "Write next_creator(**kwargs).",
+        )
+    return None
+
+
 def check_scope(scope: Any) -> None:
     """Refuse what no scope can be made of."""
     creators, modules = scope.creators, scope.modules
@@ -101,6 +165,22 @@ def warn_never_entered(scope: object) -> None:
         RuntimeWarning,
         stacklevel=3,
         source=scope,
+    )
+
+
+def warn_uninitialised(variable: str) -> None:
+    """Say that a creator returned another parameter than the one that its module initialises.
+
+    Args:
+        variable: The parameter, as ``Linear.weight``.
+    """
+    warn(
+        f"A creator returned a parameter of its own for {variable}, after next_creator(**kwargs) "
+        "had made one.",
+        "In a plain scope that one has no value yet: its module initialises it later. What is "
+        "computed from it is whatever was in memory, and what the module writes is dropped.",
+        "Set kwargs['initial_value'] instead; or construct the model with build(), where "
+        "kwargs['initial_value'] gives the true value.",
     )
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from torchcreator._chain.checks import checked_form
-from torchcreator._errors import VariableTypeError, VariableValueError, shown
+from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, shown
 
 
 class Wanted(NamedTuple):
@@ -51,7 +51,7 @@ class InPlace:
         wanted = _wanted.get()
         if wanted is None or wanted.shape is None:  # a creator calls it itself, or dropped shape=
             name, shape, dtype, device = self._declared
-            label = name if isinstance(name, str) and name else "Variable"
+            label = name if isinstance(name, str) and name else UNNAMED
             declared = Wanted(label, *checked_form(shape, dtype, device, label))
             wanted = declared if wanted is None else wanted._replace(shape=declared.shape)
         assert wanted.shape is not None  # in_place() was given one

@@ -2,7 +2,7 @@
 
 A constructor registers a parameter first and initialises it after. While a creator's value is
 pinned, writes to its storage are dropped, but only those that come from inside a constructor:
-loading, optimizer steps and ``model.apply(init)`` in the same scope land.
+loading, also in a constructor, optimizer steps and ``model.apply(init)`` in the same scope land.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torchcreator._errors import ScopeError
 from torchcreator._spec.table import SpecTable, copy_listeners, table_of
 from torchcreator._torch import mode_stack
 from torchcreator._torch.dispatch import no_function_modes, not_compiled, schema_of
+from torchcreator._torch.modules import LOADS
 from torchcreator._torch.tensors import storage_key, weak_storage
 
 
@@ -55,7 +56,7 @@ class Sticky(mode_stack.OwnMode):
         written = [
             args[index] if index < len(args) else kwargs.get(name) for index, name in _written(func)
         ]
-        if not any(self._touches(value) for value in written) or not _constructing():
+        if not any(self._touches(value) for value in written) or not constructing():
             return func(*args, **kwargs)
         if isinstance(written[0], (list, tuple)):
             return self._on_the_others(func, written[0], args, kwargs)
@@ -99,15 +100,24 @@ def _written(func: Any) -> tuple[tuple[int, str], ...]:
     )
 
 
-def _constructing() -> bool:
-    """Return whether a module's ``__init__`` is on this thread's calling stack."""
+def constructing(module: nn.Module | None = None) -> bool:
+    """Return whether a module's ``__init__`` is on this thread's calling stack, and no load in it.
+
+    A constructor that loads its weights means them, unlike the values it initialises.
+
+    Args:
+        module: Which one; None means any.
+    """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
+        if code in LOADS:
+            return False
         if (
             code.co_name == "__init__"
             and code.co_argcount
-            and isinstance(frame.f_locals.get(code.co_varnames[0]), nn.Module)
+            and isinstance(owner := frame.f_locals.get(code.co_varnames[0]), nn.Module)
+            and (module is None or owner is module)
         ):
             return True
         frame = frame.f_back
@@ -118,7 +128,7 @@ def keeps(tensor: torch.Tensor) -> bool:
     """Return whether a write to ``tensor`` that is asked for now would be dropped."""
     link = current.get()
     mode = None if link is None else link.root.sticky
-    return isinstance(mode, Sticky) and mode.pinned(tensor) and _constructing()
+    return isinstance(mode, Sticky) and mode.pinned(tensor) and constructing()
 
 
 def pin(root: Root, module: nn.Module, name: str, parameter: nn.Parameter) -> None:

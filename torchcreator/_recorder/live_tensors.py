@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import nn
 
 from torchcreator._recorder.tape import Ref, Tape
 from torchcreator._torch.dispatch import no_function_modes
-from torchcreator._torch.tensors import exchange, is_plain_meta, viewers
+from torchcreator._torch.tensors import can_share_data, exchange, is_plain_meta, viewers
 
 Object = tuple[torch.Tensor, Ref]
 Objects = dict[int, list[Object]]
@@ -106,3 +107,15 @@ def replace(tensor: torch.Tensor, real: torch.Tensor, *, requires_grad: bool | N
             tensor._post_accumulate_grad_hooks = after
         if grad is not None:
             tensor.grad = grad
+
+
+def put_data(parameter: nn.Parameter, data: torch.Tensor) -> None:
+    """Let a parameter hold ``data``, of any kind; it stays the object, of the class, that it is.
+
+    It has no gradient after that: integer dtypes are refused while there is one.
+    """
+    parameter.requires_grad_(False)
+    if can_share_data(parameter, data):
+        parameter.data = data
+    else:
+        replace(parameter, data.view_as(data), requires_grad=False)

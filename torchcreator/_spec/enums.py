@@ -6,40 +6,64 @@ from enum import Enum
 
 from typing_extensions import Self
 
-from torchcreator._errors import VariableValueError, shown
+from torchcreator._errors import UNNAMED, VariableValueError, did_you_mean, shown
 
 
-class _Mode(Enum):
-    """An enum that also reads None, as its member 0, and its members' names in any case."""
+class _Mode(str, Enum):
+    """An enum whose members are their words: ``mode == "sum"``; also read in another case."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, form: str) -> str:  # which versions of Python do in different ways
+        return format(str(self.value), form)
 
     @classmethod
-    def of(cls, value: object, variable: str | None = None) -> Self:
+    def _missing_(cls, value: object) -> Self | None:
+        if type(value) is int and value in range(len(cls)):  # TensorFlow's numbers
+            return list(cls)[value]
+        return cls._called(value)
+
+    @classmethod
+    def _called(cls, value: object) -> Self | None:
+        """Return the member of a word in any case, or None; another enum's member is no word."""
+        word = value.lower() if isinstance(value, str) and not isinstance(value, Enum) else None
+        return next((member for member in cls if member.value == word), None)
+
+    @classmethod
+    def of(cls, value: object, variable: str | None = None, *, asked_by: str = "") -> Self:
         """Return the member that ``value`` names.
 
         Args:
-            value: A member, its name as a string in any case, or None for the default.
+            value: A member, its word as a string in any case, or None for the first member.
             variable: The variable's name, for the error message.
+            asked_by: The function that asks, where no variable does, for the error message.
 
         Raises:
             VariableValueError: ``value`` names no member.
         """
         if value.__class__ is cls:  # nearly always, and cheaper than isinstance
             return value
-        if value is None:
-            return cls(0)
-        if isinstance(value, str) and value.upper() in cls.__members__:
-            return cls[value.upper()]
+        member = next(iter(cls)) if value is None else cls._called(value)
+        if member is not None:
+            return member
         word = cls.__name__.removeprefix("Variable").lower()
-        valid = ", ".join(repr(name.lower()) for name in cls.__members__)
+        words = [mode.value for mode in cls]
+        meant = f"{shown(value)}{did_you_mean(value, words)}"
+        unnamed = variable is None or variable is UNNAMED
+        name = "a variable without a name" if unnamed else f"variable: {variable}"
+        what = f"{asked_by} got the {word} {meant}." if asked_by else ""
         raise VariableValueError(
-            f"Invalid variable {word} mode: {shown(value)} for variable: {variable or 'Variable'}",
+            what or f"Invalid variable {word} mode: {meant} for {name}",
             f"The {word} says when or how the values of several ranks become one.",
-            f"Use one of {valid}, or a {cls.__name__}.",
+            f"Use one of {', '.join(map(repr, words))}, or a {cls.__name__}.",
         )
 
 
 class VariableSynchronization(_Mode):
     """When the values of a variable on several ranks are brought together.
+
+    A member equals its word, and is made of it.
 
     Attributes:
         AUTO: The library chooses; today that is ``ON_WRITE``.
@@ -49,18 +73,22 @@ class VariableSynchronization(_Mode):
 
     Example:
         >>> import torchcreator as tc
-        >>> tc.VariableSynchronization.of("on_read")
-        <VariableSynchronization.ON_READ: 3>
+        >>> tc.VariableSynchronization("on_read")
+        <VariableSynchronization.ON_READ: 'on_read'>
+        >>> tc.VariableSynchronization.ON_READ == "on_read"
+        True
     """
 
-    AUTO = 0
-    NONE = 1
-    ON_WRITE = 2
-    ON_READ = 3
+    AUTO = "auto"
+    NONE = "none"
+    ON_WRITE = "on_write"
+    ON_READ = "on_read"
 
 
 class VariableAggregation(_Mode):
     """How one value is made of the values of several ranks.
+
+    A member equals its word, and is made of it.
 
     Attributes:
         NONE: Nothing was asked for: gradients are averaged as DDP does, writes are refused.
@@ -70,11 +98,13 @@ class VariableAggregation(_Mode):
 
     Example:
         >>> import torchcreator as tc
-        >>> tc.VariableAggregation.of("mean")
-        <VariableAggregation.MEAN: 2>
+        >>> tc.VariableAggregation("mean")
+        <VariableAggregation.MEAN: 'mean'>
+        >>> tc.spec_of(tc.variable(1.0, aggregation="mean")).aggregation == "mean"
+        True
     """
 
-    NONE = 0
-    SUM = 1
-    MEAN = 2
-    ONLY_FIRST_REPLICA = 3
+    NONE = "none"
+    SUM = "sum"
+    MEAN = "mean"
+    ONLY_FIRST_REPLICA = "only_first_replica"

@@ -34,7 +34,9 @@ class VariableSpec(NamedTuple):
         name: The name it was given, uniquified unless a module owns it.
         shape: Its shape, or None while that is unknown.
         dtype: Its dtype.
-        trainable: Whether it was made with ``requires_grad``.
+        trainable: Whether it was declared to have a gradient. It stays what it was declared as:
+            what ``parameter.requires_grad_(...)`` made of it since, ``parameter.requires_grad``
+            says.
         constraint: The projection applied after each optimizer step, or None.
         synchronization: When the values of several ranks are brought together.
         aggregation: How one value is made of the values of several ranks.
@@ -47,7 +49,7 @@ class VariableSpec(NamedTuple):
         >>> import torchcreator as tc
         >>> p = tc.variable([1.0, 2.0], name="gain", aggregation="sum")
         >>> tc.spec_of(p).aggregation
-        <VariableAggregation.SUM: 1>
+        <VariableAggregation.SUM: 'sum'>
     """
 
     name: str

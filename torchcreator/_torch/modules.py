@@ -13,6 +13,9 @@ Module = TypeVar("Module", bound=nn.Module)
 LOADING: CodeType = nn.Module._load_from_state_dict.__code__
 """The code that registers parameters when a state dict is loaded with ``assign=True``."""
 
+LOADS: frozenset[CodeType] = frozenset({nn.Module.load_state_dict.__code__, LOADING})
+"""The code under which a state dict is loaded, by a module of torch's or by a class of its own."""
+
 WRAPPINGS = ("_orig_mod.", "_checkpoint_wrapped_module.")
 """What torch.compile and checkpointing add to the full names of what they wrap."""
 

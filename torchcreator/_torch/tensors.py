@@ -71,6 +71,11 @@ def is_plain_meta(tensor: torch.Tensor) -> bool:
     return bool(torch._C._has_storage(tensor))
 
 
+def wraps_others(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is of a class that answers operations itself, from other tensors."""
+    return type(tensor).__torch_dispatch__ is not _PLAIN_DISPATCH
+
+
 _PLAIN_DISPATCH = torch.Tensor.__torch_dispatch__
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torchcreator.creators._checkpoint import from_checkpoint
+from torchcreator.creators._declare import declare
 from torchcreator.creators._ledger import Entry, Ledger
 from torchcreator.creators._placement import cast, fake, meta, on
 from torchcreator.creators._policies import aggregate, constrain, freeze, local, optimizer
@@ -17,6 +18,7 @@ __all__ = [
     "aggregate",
     "cast",
     "constrain",
+    "declare",
     "fake",
     "forbid",
     "freeze",

@@ -14,18 +14,20 @@ from typing_extensions import Unpack
 from torchcreator._build.context import Building, building
 from torchcreator._errors import CheckpointError, VariableTypeError, did_you_mean, shown
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
-from torchcreator.creators._named import named
+from torchcreator.creators._choice import Conditions, ready
 from torchcreator.creators._tensor_files import Stored, open_files
 
 Renaming: TypeAlias = Callable[[str], str] | Mapping[str, str] | None
 
 
 def from_checkpoint(
-    path: str | Path | Sequence[str | Path],
+    path: str | Path | Sequence[str | Path] | Mapping[str, Any],
     *,
+    key: str | None = None,
     rename: Renaming = None,
     strict: bool = True,
     copy: bool = False,
+    **chosen: Unpack[Conditions],
 ) -> Creator:
     """Begin with the values of a checkpoint, found by name.
 
@@ -43,12 +45,17 @@ def from_checkpoint(
     Args:
         path: A ``.safetensors`` file, an index of shards, a directory in transformers' layout, a
             list of those; or a file of `torch.save`, read with ``weights_only=True`` and in no
-            other way.
+            other way. Or a mapping of names to tensors, ``model.state_dict()`` say, whose values
+            are copied.
+        key: Where in a file of `torch.save`, or in a mapping, the tensors are, if there is
+            something around them: ``"model"``, say.
         rename: A variable's name to its name in the files: a function, or a mapping of those that
             differ.
         strict: Whether every variable has to be in the files, and everything in them has to be
-            used. Shapes and dtypes have to fit in any case.
+            used; and whether conditions that nothing meets are an error. Shapes and dtypes have to
+            fit in any case.
         copy: Whether to copy values out of the files.
+        **chosen: Which variables: ``name=``, ``module=``, ``when=``, as in `where`.
 
     Raises:
         CheckpointError: A file is missing or damaged, which is found out here, before any
@@ -66,12 +73,20 @@ def from_checkpoint(
         [[1.0, 1.0]]
     """
     _refuse_other_than_bool(strict=strict, copy=copy)
+    if key is not None and not isinstance(key, str):
+        raise VariableTypeError(
+            f"from_checkpoint got key={shown(key)}.",
+            "It is the name under which a file has its tensors, beside other things.",
+            "Pass key='model', say, or leave it out.",
+        )
     renamed = _renaming(rename)
-    checkpoint = _Checkpoint(open_files(path), renamed, strict, copy)
+    checkpoint = _Checkpoint(open_files(path, key), renamed, strict, copy)
     loads: weakref.WeakKeyDictionary[Building, _Load] = weakref.WeakKeyDictionary()
     plain = _PlainLoad(checkpoint)
 
-    @named(f"from_checkpoint({str(path)!r})")
+    word = f"<{len(path)} names>" if isinstance(path, Mapping) else repr(str(path))
+
+    @ready("from_checkpoint", word, choice={**chosen, "strict": strict})
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         this = building.get()
         if this is None:

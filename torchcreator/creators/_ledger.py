@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from torchcreator._build.context import building
 from torchcreator._chain.open_scopes import current
-from torchcreator._errors import called
+from torchcreator._errors import called, did_you_mean
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.live_modules import full_names
 from torchcreator._spec.spec import VariableSpec
@@ -77,9 +77,9 @@ class Entry(Described):
         >>> import torchcreator as tc
         >>> ledger = tc.creators.Ledger()
         >>> freeze, record = tc.creators.freeze(), tc.creators.record(ledger)
-        >>> with tc.creator_scope(freeze), tc.creator_scope(record):
+        >>> with tc.creator_scope(freeze, record):
         ...     _ = tc.variable([1.0, 2.0], name="gain")
-        >>> ledger[0].name, ledger[0].nbytes, dict(ledger[0].changed)
+        >>> ledger[0].name, ledger["gain"].nbytes, dict(ledger[0].changed)
         ('gain', 8, {'trainable': (None, False)})
     """
 
@@ -97,7 +97,8 @@ class Entry(Described):
 class Ledger:
     """What `record` writes down: an entry for each variable, in the order of creation.
 
-    It keeps no parameter alive.
+    It keeps no parameter alive. ``ledger[0]`` and ``ledger["0.weight"]`` are entries of it, by
+    order and by name.
 
     Example:
         >>> import torchcreator as tc
@@ -110,6 +111,8 @@ class Ledger:
         0.bias: (3,), torch.float32, cpu
         2.weight: (1, 3), torch.float32, cpu
         2.bias: (1,), torch.float32, cpu
+        >>> ledger["2.bias"].elements
+        1
         >>> ledger.assert_created("*.weight", count=2)
     """
 
@@ -185,8 +188,15 @@ class Ledger:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self.entries)
 
-    def __getitem__(self, index: int) -> Entry:
-        return self.entries[index]
+    def __getitem__(self, name: str | int) -> Entry:
+        entries = self.entries
+        if isinstance(name, int):
+            return entries[name]
+        found = [entry for entry in entries if entry.name == name]
+        if len(found) == 1:
+            return found[0]
+        near = did_you_mean(name, [entry.name for entry in entries])
+        raise KeyError(f"{name!r} is the name of {len(found)} entries{near if not found else ''}")
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.entries))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from torchcreator._build.context import building
 from torchcreator._chain.target import target
+from torchcreator._modules.pinned import constructing
 from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.table import OWN, attach
+from torchcreator._spec.types import VariableKwargs
 
 _INSTEAD = "_torchcreator_instead"
 
@@ -25,6 +28,17 @@ def is_valued(parameter: nn.Parameter) -> bool:
     """Return whether a parameter has its value; a stock module gives its own in a scope later."""
     waiting = target.get()
     return waiting is None or waiting.made is not parameter or getattr(waiting, "valued", True)
+
+
+def is_loaded(kwargs: VariableKwargs) -> bool:
+    """Return whether a parameter takes the place of one that its module was constructed with.
+
+    Whoever puts it there, a library that loads weights say, means the value that it has.
+    """
+    module, name = kwargs.get("module"), kwargs.get("name")
+    if module is None or building.get() is not None or module._parameters.get(name or "") is None:
+        return False
+    return not constructing(module)
 
 
 def replacement_of(parameter: nn.Parameter) -> nn.Parameter | None:

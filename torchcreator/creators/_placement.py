@@ -15,21 +15,25 @@ from torchcreator._errors import VariableTypeError, shown
 from torchcreator._spec.types import Creator, Device, NextCreator, VariableKwargs
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.fakes import fake_mode, faked, is_fake
+from torchcreator.creators._choice import Choice, ready
+from torchcreator.creators._declare import checked_place, declares
 from torchcreator.creators._made import replaced, replacement_of
-from torchcreator.creators._named import named
 
 if TYPE_CHECKING:
     from torchcreator._torch.fakes import FakeTensorMode
 
 
-def on(device: Device) -> Creator:
+def on(device: Device, **chosen: Unpack[Choice]) -> Creator:
     """Make every variable on a device.
 
     Args:
         device: A `torch.device`, or what makes one.
+        **chosen: Which variables: ``name=``, ``module=``, ``when=``, ``strict=``, as in `where`.
 
     Raises:
         VariableTypeError: It is no device.
+        VariableValueError: There is no device of that name, on any machine; whether this one has
+            it, a variable finds out that is made there.
 
     Example:
         >>> import torchcreator as tc
@@ -39,22 +43,17 @@ def on(device: Device) -> Creator:
         >>> layer.weight.device
         device(type='cpu')
     """
-    if not isinstance(device, (torch.device, str, int)):
+    if device is None:
         raise VariableTypeError(
-            f"on got {shown(device)}.",
-            "A device is a torch.device, its name, or the number of an accelerator.",
-            "Pass one, on('cpu'), say.",
+            "on got None.",
+            "It says where variables are to be, and leaves none where it was.",
+            "Pass a device, on('cpu'), say.",
         )
-
-    @named(f"on({str(device)!r})")
-    def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
-        kwargs["device"] = device
-        return next_creator(**kwargs)
-
-    return creator
+    device = checked_place(device, "on")
+    return declares("on", repr(str(device)), choice=chosen, device=device)
 
 
-def cast(dtype: torch.dtype) -> Creator:
+def cast(dtype: torch.dtype, **chosen: Unpack[Choice]) -> Creator:
     """Make every floating variable in a dtype; integer, bool and complex ones stay as they are.
 
     Stock modules initialise themselves in that dtype, as ``nn.Linear(..., dtype=dtype)`` does;
@@ -62,6 +61,7 @@ def cast(dtype: torch.dtype) -> Creator:
 
     Args:
         dtype: A floating dtype.
+        **chosen: Which variables: ``name=``, ``module=``, ``when=``, ``strict=``, as in `where`.
 
     Raises:
         VariableTypeError: It is no floating dtype.
@@ -83,7 +83,7 @@ def cast(dtype: torch.dtype) -> Creator:
             "Pass one of torch's, cast(torch.bfloat16), say.",
         )
 
-    @named(f"cast({dtype})")
+    @ready("cast", str(dtype), choice=chosen)
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         value, declared = kwargs.get("initial_value"), kwargs.get("dtype")
         if declared is None and (isinstance(value, InPlace) or not callable(value)):
@@ -115,10 +115,13 @@ def _converted(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
-def meta() -> Creator:
+def meta(**chosen: Unpack[Choice]) -> Creator:
     """Make every variable on the meta device: its shape and dtype, and no value.
 
     Initial values that are callables make nothing either.
+
+    Args:
+        **chosen: Which variables: ``name=``, ``module=``, ``when=``, ``strict=``, as in `where`.
 
     Example:
         >>> import torchcreator as tc
@@ -129,14 +132,14 @@ def meta() -> Creator:
         device(type='meta')
     """
 
-    @named("meta()")
+    @ready("meta", choice=chosen)
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         return next_creator(**_on_meta(kwargs))
 
     return creator
 
 
-def fake(mode: FakeTensorMode | None = None) -> Creator:
+def fake(*, mode: FakeTensorMode | None = None, **chosen: Unpack[Choice]) -> Creator:
     """Make every variable a fake tensor: it has a device, and no memory.
 
     Operations on it give fake results of the right shape, dtype and device, so a model far larger
@@ -145,6 +148,7 @@ def fake(mode: FakeTensorMode | None = None) -> Creator:
     Args:
         mode: The mode that the fake tensors belong to; default: a new one, which lets real inputs
             and buffers take part.
+        **chosen: Which variables: ``name=``, ``module=``, ``when=``, ``strict=``, as in `where`.
 
     Example:
         >>> import torch
@@ -157,7 +161,7 @@ def fake(mode: FakeTensorMode | None = None) -> Creator:
     """
     mode = fake_mode() if mode is None else mode
 
-    @named("fake()")
+    @ready("fake", choice=chosen)
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         device = kwargs.get("device")
         value = kwargs.get("initial_value")

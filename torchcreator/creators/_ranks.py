@@ -18,8 +18,8 @@ from torchcreator._errors import DistributedError, VariableTypeError, VariableVa
 from torchcreator._spec.enums import VariableSynchronization
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator._torch.dtensor import is_sharded, own_part
+from torchcreator.creators._choice import Choice, ready
 from torchcreator.creators._made import is_valued, replaced, replacement_of
-from torchcreator.creators._named import named
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import Placement
 
 
-def sharded(mesh: DeviceMesh, placements: Sequence[Placement]) -> Creator:
+def sharded(mesh: DeviceMesh, placements: Sequence[Placement], **chosen: Unpack[Choice]) -> Creator:
     """Make every variable a `DTensor` parameter, of which each rank keeps its shard.
 
     A whole parameter is made at a time, on every rank, and must be equal there: `build` on all
@@ -37,6 +37,7 @@ def sharded(mesh: DeviceMesh, placements: Sequence[Placement]) -> Creator:
     Args:
         mesh: The ranks.
         placements: How each dimension of the mesh splits a parameter, as for `distribute_tensor`.
+        **chosen: Which variables: ``name=``, ``module=``, ``when=``, ``strict=``, as in `where`.
 
     Raises:
         VariableValueError: A stock module in a plain scope will initialise the parameter itself;
@@ -63,7 +64,7 @@ def sharded(mesh: DeviceMesh, placements: Sequence[Placement]) -> Creator:
     if not all(hasattr(placement, "is_shard") for placement in placements):
         raise _no_placements(placements)
 
-    @named(f"sharded({placements})")
+    @ready("sharded", shown(placements), choice=chosen)
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         made = next_creator(**kwargs)
         if is_lazy(made) or is_sharded(made):
@@ -90,7 +91,7 @@ def _no_placements(placements: object) -> VariableTypeError:
     )
 
 
-def mirrored(group: ProcessGroup | None = None) -> Creator:
+def mirrored(*, process_group: ProcessGroup | None = None, **chosen: Unpack[Choice]) -> Creator:
     """Make every variable equal on all ranks: the first rank's value is sent to the others.
 
     This communicates while variables are made, so all ranks have to make the same ones in the
@@ -98,7 +99,8 @@ def mirrored(group: ProcessGroup | None = None) -> Creator:
     `aggregate_gradients` do the same once for a whole model, which is faster.
 
     Args:
-        group: The ranks; None means the default group. Alone, a rank keeps its value.
+        process_group: The ranks; None means the default group. Alone, a rank keeps its value.
+        **chosen: Which variables: ``name=``, ``module=``, ``when=``, ``strict=``, as in `where`.
 
     Raises:
         DistributedError: The ranks are making different variables.
@@ -109,16 +111,16 @@ def mirrored(group: ProcessGroup | None = None) -> Creator:
         >>> with tc.creator_scope(tc.creators.mirrored()):
         ...     gain = tc.variable([1.0, 2.0])
         >>> tc.spec_of(gain).synchronization
-        <VariableSynchronization.ON_WRITE: 2>
+        <VariableSynchronization.ON_WRITE: 'on_write'>
     """
 
-    @named("mirrored()")
+    @ready("mirrored", choice=chosen)
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         kwargs["synchronization"] = VariableSynchronization.ON_WRITE
-        if group is not None:
-            kwargs["process_group"] = group
+        if process_group is not None:
+            kwargs["process_group"] = process_group
         made = next_creator(**kwargs)
-        world = World.of(group)
+        world = World.of(process_group)
         if world.size > 1 and not is_lazy(made) and not made.is_meta and not is_sharded(made):
             _check_valued(made, kwargs, "mirrored")
             _check_same(made, kwargs, world)
@@ -159,8 +161,7 @@ def _check_dimensions(
                 f"sharded() was to split {kwargs.get('name') or 'Variable'!r}, of shape "
                 f"{tuple(made.shape)}, by {placement}.",
                 "It does not have that dimension.",
-                "Choose what is split: where(sharded(...), when=lambda shape, **_: len(shape) > 1)"
-                ", say.",
+                "Choose what is split: sharded(..., when=lambda shape, **_: len(shape) > 1), say.",
             )
 
 

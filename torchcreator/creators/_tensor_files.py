@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from torchcreator._errors import CheckpointError, VariableTypeError, shown
+from torchcreator._errors import CheckpointError, VariableTypeError, did_you_mean, shown
 
 DTYPES = {
     "BOOL": torch.bool,
@@ -44,23 +44,33 @@ _USUAL = (
 
 
 class Stored(NamedTuple):
-    """A tensor in a file; ``load`` maps it into memory."""
+    """A tensor in a file, or in a mapping; ``load`` maps it into memory, or copies it."""
 
-    file: Path
+    file: Path | None
     shape: torch.Size
     dtype: torch.dtype
     load: Callable[[], torch.Tensor]
 
 
-def open_files(where: str | Path | Sequence[str | Path]) -> dict[str, Stored]:
+def open_files(
+    where: str | Path | Sequence[str | Path] | Mapping[str, Any], key: str | None = None
+) -> dict[str, Stored]:
     """Return every tensor of a checkpoint by its name, with nothing but headers read.
 
     Args:
-        where: A file, an index of shards, a directory with either, or a list of those.
+        where: A file, an index of shards, a directory with either, or a list of those; or what
+            such a file holds.
+        key: Where in what `torch.save` wrote, or in a mapping, the tensors are.
 
     Raises:
         CheckpointError: A file is missing, truncated or not what it seems; none was unpickled.
     """
+    if isinstance(where, Mapping):
+        tensors = _tensors(_read_through(where), key, "The mapping")
+        return {
+            name: Stored(None, tensor.shape, tensor.dtype, tensor.detach().clone)
+            for name, tensor in tensors.items()
+        }
     try:
         paths = [Path(where)] if isinstance(where, (str, Path)) else [Path(path) for path in where]
     except Exception as error:  # iterating over somebody's object may raise anything
@@ -72,7 +82,7 @@ def open_files(where: str | Path | Sequence[str | Path]) -> dict[str, Stored]:
     stored: dict[str, Stored] = {}
     for path in paths:
         for file, names in _files(path):
-            found = _read(file)
+            found = _read(file, key)
             if absent := sorted(set(names or ()) - set(found)):
                 raise _damaged(file, f"its index says that it has {_listed(absent)}")
             for name, tensor in found.items():
@@ -84,6 +94,17 @@ def open_files(where: str | Path | Sequence[str | Path]) -> dict[str, Stored]:
                     )
                 stored[name] = tensor
     return stored
+
+
+def _read_through(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return dict(mapping)
+    except Exception as error:  # a mapping of somebody's own class may raise anything
+        raise VariableTypeError(
+            f"from_checkpoint got {shown(mapping)}.",
+            f"It cannot be read through: {shown(error)}.",
+            "Pass a mapping of names to tensors, model.state_dict(), say.",
+        ) from error
 
 
 def _files(path: Path) -> Iterator[tuple[Path, list[str] | None]]:
@@ -131,8 +152,16 @@ def _weight_map(path: Path) -> dict[str, str]:
     return weight_map
 
 
-def _read(path: Path) -> dict[str, Stored]:
-    return _safetensors(path) if path.suffix == ".safetensors" else _torch_file(path)
+def _read(path: Path, key: str | None) -> dict[str, Stored]:
+    if path.suffix != ".safetensors":
+        return _torch_file(path, key)
+    if key is not None:
+        raise CheckpointError(
+            f"from_checkpoint got key={key!r} for {str(path)!r}.",
+            "A safetensors file has tensors by name, and nothing around them.",
+            "Leave key= out; rename= is for names that differ.",
+        )
+    return _safetensors(path)
 
 
 def _safetensors(path: Path) -> dict[str, Stored]:
@@ -220,7 +249,7 @@ def _contiguous(shape: torch.Size) -> tuple[int, ...]:
     return tuple(reversed(strides[: len(shape)])) if shape else ()
 
 
-def _torch_file(path: Path) -> dict[str, Stored]:
+def _torch_file(path: Path, key: str | None) -> dict[str, Stored]:
     """Return the tensors that `torch.save` wrote, read with ``weights_only=True`` and no less."""
     try:
         content = _torch_load(path)
@@ -233,18 +262,45 @@ def _torch_file(path: Path) -> dict[str, Stored]:
         ) from error
     except Exception as error:  # torch.load raises nearly anything on a damaged file
         raise _damaged(path, f"torch.load says: {str(error).partition(chr(10))[0]}") from error
-    if not isinstance(content, Mapping) or not all(
-        isinstance(tensor, torch.Tensor) for tensor in content.values()
-    ):
-        raise CheckpointError(
-            f"{str(path)!r} holds {_content(content)}.",
-            "A checkpoint is a mapping of names to tensors.",
-            "Save model.state_dict(), and nothing around it.",
-        )
     return {
         name: Stored(path, tensor.shape, tensor.dtype, tensor.detach)
-        for name, tensor in content.items()
+        for name, tensor in _tensors(content, key, repr(str(path))).items()
     }
+
+
+def _tensors(content: Any, key: str | None, where: str) -> Mapping[str, torch.Tensor]:
+    """Return the tensors by name that are in what was saved, or under a key of it."""
+    inner = content
+    if key is not None:
+        if not isinstance(content, Mapping) or key not in content:
+            known = list(content) if isinstance(content, Mapping) else []
+            raise CheckpointError(
+                f"{where} has no key {key!r}{did_you_mean(key, filter(_is_text, known))}.",
+                f"It holds {_content(content)}.",
+                "Pass a key that it has, or leave key= out where it has the tensors themselves.",
+            )
+        inner = content[key]
+    if _are_tensors(inner):
+        return inner  # type: ignore[no-any-return]
+    inside = inner.items() if isinstance(inner, Mapping) else ()
+    keys = [name for name, value in inside if _are_tensors(value)]
+    raise CheckpointError(
+        f"{where} holds {_content(inner)}{'' if key is None else f' under {key!r}'}.",
+        "A checkpoint is a mapping of names to tensors.",
+        f"Pass key={keys[0]!r}, which has tensors by name."
+        if keys and key is None
+        else "Save model.state_dict(), and nothing around it.",
+    )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _are_tensors(content: Any) -> bool:
+    return isinstance(content, Mapping) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
+    )
 
 
 def _torch_load(path: Path) -> Any:

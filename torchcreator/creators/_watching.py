@@ -8,13 +8,19 @@ from torch import nn
 from typing_extensions import Unpack
 
 from torchcreator._build.progress import current_bar, is_seen, maker
-from torchcreator._errors import ForbiddenError, MissingExtraError, VariableTypeError, shown
+from torchcreator._errors import (
+    UNNAMED,
+    ForbiddenError,
+    MissingExtraError,
+    VariableTypeError,
+    shown,
+)
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
+from torchcreator.creators._choice import Choice, ready
 from torchcreator.creators._ledger import Ledger
-from torchcreator.creators._named import named
 
 
-def record(ledger: Ledger) -> Creator:
+def record(ledger: Ledger, **chosen: Unpack[Choice]) -> Creator:
     """Write down every variable that is made.
 
     As the innermost creator it is handed what the caller asked for, and its entries show what the
@@ -22,6 +28,7 @@ def record(ledger: Ledger) -> Creator:
 
     Args:
         ledger: Where to write it.
+        **chosen: Which variables: ``name=``, ``module=``, ``when=``, ``strict=``, as in `where`.
 
     Raises:
         VariableTypeError: ``ledger`` is no `Ledger`.
@@ -41,7 +48,7 @@ def record(ledger: Ledger) -> Creator:
             "Write ledger = Ledger(), then record(ledger).",
         )
 
-    @named("record(...)")
+    @ready("record", "...", choice=chosen)
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         made = next_creator(**kwargs)
         ledger.add(made, kwargs)
@@ -50,11 +57,12 @@ def record(ledger: Ledger) -> Creator:
     return creator
 
 
-def forbid(reason: str = "") -> Creator:
+def forbid(*, reason: str = "", **chosen: Unpack[Choice]) -> Creator:
     """Refuse to make any variable: for code that only uses those there are.
 
     Args:
         reason: Why none may be made here, for the error.
+        **chosen: Which variables: ``name=``, ``module=``, ``when=``, ``strict=``, as in `where`.
 
     Raises:
         ForbiddenError: From the scope, as soon as a variable is about to be made.
@@ -62,43 +70,44 @@ def forbid(reason: str = "") -> Creator:
 
     Example:
         >>> import torchcreator as tc
-        >>> with tc.creator_scope(tc.creators.forbid("The evaluation makes no parameters.")):
+        >>> with tc.creator_scope(tc.creators.forbid(reason="Evaluation makes no parameters.")):
         ...     try:
         ...         tc.variable(0.0, name="bias")
         ...     except RuntimeError as error:
         ...         print(error)
         Variable 'bias' was about to be made inside forbid().
-        The evaluation makes no parameters.
-        Make it before the scope is opened, or let it pass: where(forbid(), when=...).
+        Evaluation makes no parameters.
+        Make it before the scope is opened, or let it pass: forbid(when=...).
     """
     if not isinstance(reason, str):
         raise VariableTypeError(
             f"forbid got {shown(reason)}.",
             "It is the reason that the error gives.",
-            "Write forbid('The evaluation makes no parameters.'), say.",
+            "Write forbid(reason='Evaluation makes no parameters.'), say.",
         )
 
-    @named("forbid()")
+    @ready("forbid", choice=chosen)
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         owner = kwargs.get("module")
-        name = kwargs.get("name") or "Variable"
+        name = kwargs.get("name") or UNNAMED
         raise ForbiddenError(
             f"Variable {name!r}{'' if owner is None else f' of {type(owner).__name__}'} was about "
             "to be made inside forbid().",
             reason or "This code may only use the variables that there are.",
-            "Make it before the scope is opened, or let it pass: where(forbid(), when=...).",
+            "Make it before the scope is opened, or let it pass: forbid(when=...).",
         )
 
     return creator
 
 
-def progress(title: str = "parameters") -> Creator:
+def progress(*, title: str = "parameters", **chosen: Unpack[Choice]) -> Creator:
     """Show a bar that moves with each variable; silent where standard error is no terminal.
 
     Under `build` it is the build's own bar, shown at once; in a plain scope it counts.
 
     Args:
         title: What stands before the bar.
+        **chosen: Which variables: ``name=``, ``module=``, ``when=``, ``strict=``, as in `where`.
 
     Raises:
         MissingExtraError: There is a terminal, and tqdm, which draws the bar, is not installed.
@@ -112,7 +121,7 @@ def progress(title: str = "parameters") -> Creator:
     tqdm = _tqdm() if is_seen() else None
     counts: list[Any] = []
 
-    @named("progress()")
+    @ready("progress", choice=chosen)
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         made = next_creator(**kwargs)
         if tqdm is None:

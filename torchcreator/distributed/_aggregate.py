@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 def aggregate_gradients(
     model: nn.Module,
     *,
-    group: dist.ProcessGroup | None = None,
+    process_group: dist.ProcessGroup | None = None,
     compress: torch.dtype | None = None,
 ) -> GradientAggregation:
     """Carry out what a model's variables declare about their gradients, where it stands.
@@ -49,7 +49,7 @@ def aggregate_gradients(
 
     Args:
         model: A module, as it is called in the training loop.
-        group: The ranks that train a plain module together; None means the default group.
+        process_group: The ranks that train a plain module together; None means the default group.
         compress: For a plain module: the dtype in which gradients travel, ``torch.bfloat16``, say.
 
     Returns:
@@ -71,13 +71,13 @@ def aggregate_gradients(
         >>> dist.destroy_process_group()
     """
     _options.refuse_other_than_module("aggregate_gradients()", model)
-    _options.refuse_other_than_group("aggregate_gradients()", group)
+    _options.refuse_other_than_group("aggregate_gradients()", process_group)
     _options.refuse_other_than_wire("aggregate_gradients()", compress, hooks=False)
-    world = world_or_refuse(group, "aggregate_gradients()")
+    world = world_or_refuse(process_group, "aggregate_gradients()")
     model = uncompiled(model)
     modules = _fsdp.fsdp_modules(model)
     if isinstance(model, DistributedDataParallel):
-        aggregation = _on_ddp(model, group, compress)
+        aggregation = _on_ddp(model, process_group, compress)
     elif modules:
         aggregation = _on_fsdp(model, modules, world, compress)
     else:
@@ -93,7 +93,7 @@ def _on_ddp(
         raise DistributedError(
             "aggregate_gradients() was given a group other than the DDP's own.",
             "DDP reduces over the group that it was made with.",
-            "Leave group= out.",
+            "Leave process_group= out.",
         )
     _ddp.refuse_mixed_precision("aggregate_gradients()", ddp.mixed_precision)
     if compress is not None:

@@ -22,6 +22,8 @@ from torchcreator.distributed._policy import Managed, reduced, survey, world_or_
 from torchcreator.distributed._verify import check_specs
 
 if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
     from torchcreator._torch.hosts import GradBucket
 
 CommHook: TypeAlias = Callable[[Any, "GradBucket"], "torch.futures.Future[torch.Tensor]"]
@@ -31,7 +33,7 @@ Compress: TypeAlias = "torch.dtype | CommHook | tuple[object, CommHook] | None"
 def data_parallel(
     model: nn.Module,
     *,
-    group: dist.ProcessGroup | None = None,
+    process_group: dist.ProcessGroup | None = None,
     compress: Compress = None,
     **ddp_kwargs: Any,
 ) -> DistributedDataParallel:
@@ -47,7 +49,7 @@ def data_parallel(
 
     Args:
         model: Any module that is not wrapped or sharded yet.
-        group: The ranks that train it together; None means the default group.
+        process_group: The ranks that train it together; None means the default group.
         compress: How gradients travel: a dtype (``torch.bfloat16``) they are cast to, or a comm
             hook of DDP's, alone or as ``(state, hook)``.
         **ddp_kwargs: Options of ``DistributedDataParallel``, except ``mixed_precision``,
@@ -79,7 +81,7 @@ def data_parallel(
     _options.refuse_other_options("data_parallel()", ddp_kwargs)
     _options.refuse_other_than_wire("data_parallel()", compress, hooks=True)
     _ddp.refuse_mixed_precision("data_parallel()", ddp_kwargs.get("mixed_precision"))
-    group = _one_group(group, ddp_kwargs)
+    group = _one_group(process_group, ddp_kwargs.pop("device_mesh", None))
     _options.refuse_other_than_group("data_parallel()", group)
     world = world_or_refuse(group, "data_parallel()")
     managed = survey(model)
@@ -114,22 +116,19 @@ def _reduction(
 
 
 def _one_group(
-    group: dist.ProcessGroup | None, ddp_kwargs: dict[str, Any]
+    group: dist.ProcessGroup | None, mesh: DeviceMesh | None
 ) -> dist.ProcessGroup | None:
-    """Return the group however it was given, and take it out of DDP's options."""
-    given = ddp_kwargs.pop("process_group", None)
-    named = (group, given, ddp_kwargs.get("device_mesh"))
-    if sum(it is not None for it in named) > 1:
+    """Return the group, however it was given."""
+    if mesh is None:
+        return group
+    if group is not None:
         raise VariableTypeError(
             "data_parallel() was given a group twice.",
-            "group= is what DDP calls process_group= or takes from device_mesh=.",
-            "Pass one of them.",
+            "device_mesh= names the ranks of a process group too.",
+            "Pass process_group= or device_mesh=.",
         )
-    mesh = ddp_kwargs.pop("device_mesh", None)
-    if mesh is not None:
-        mesh_group: dist.ProcessGroup = mesh.get_group(mesh_dim=0)
-        return mesh_group
-    return group if group is not None else given
+    ranks: dist.ProcessGroup = mesh.get_group(mesh_dim=0)
+    return ranks
 
 
 def _refuse_wrapped(model: nn.Module) -> None:

@@ -38,7 +38,7 @@ def refuse_other_than_group(function: str, group: object) -> None:
             "Call it on the ranks of the group only.",
         )
     raise VariableTypeError(
-        f"{function} got group={shown(group)}.",
+        f"{function} got process_group={shown(group)}.",
         "Gradients are reduced over a group of torch.distributed.",
         "Pass what torch.distributed.new_group(...) returned, or None for the default group.",
     )
@@ -103,5 +103,5 @@ def refuse_other_than_mesh(function: str, mesh: object) -> None:
         raise VariableTypeError(
             f"{function} got device_mesh={shown(mesh)}.",
             "DDP trains over a mesh of one dimension.",
-            "Pass a DeviceMesh, mesh['dp'] of a larger one, say; or group=.",
+            "Pass a DeviceMesh, mesh['dp'] of a larger one, say; or process_group=.",
         )

@@ -18,7 +18,7 @@ from torchcreator.distributed._buffers import aggregated_buffers
 from torchcreator.distributed._policy import SUM, Managed, survey
 
 
-def synchronize(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> None:
+def synchronize(model: nn.Module, *, process_group: dist.ProcessGroup | None = None) -> None:
     """Make the per-rank values that are read together equal on all ranks.
 
     Those are the ``ON_READ`` variables, the running statistics of normalisation modules (MEAN;
@@ -31,7 +31,7 @@ def synchronize(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> 
 
     Args:
         model: Any module.
-        group: The ranks concerned, where a variable names no group of its own.
+        process_group: The ranks concerned, where a variable names no group of its own.
 
     Raises:
         VariableValueError: An ``ON_READ`` variable has no aggregation. Nothing is changed.
@@ -41,7 +41,7 @@ def synchronize(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> 
         >>> import torch, torchcreator as tc
         >>> tc.distributed.synchronize(torch.nn.BatchNorm1d(3))  # one rank has nothing to do
     """
-    held = list(_held(model, World.of(group)))
+    held = list(_held(model, World.of(process_group)))
     with torch.no_grad():
         for value, reading in zip(held, _readings(held), strict=True):
             summed = value.aggregation is SUM
@@ -49,7 +49,9 @@ def synchronize(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> 
 
 
 @contextlib.contextmanager
-def synchronized(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> Iterator[None]:
+def synchronized(
+    model: nn.Module, *, process_group: dist.ProcessGroup | None = None
+) -> Iterator[None]:
     """Let per-rank values show what they amount to on all ranks, for the length of a block.
 
     Inside, each value that `synchronize` concerns holds its aggregate, a SUM the whole sum, and
@@ -58,7 +60,7 @@ def synchronized(model: nn.Module, *, group: dist.ProcessGroup | None = None) ->
 
     Args:
         model: Any module.
-        group: The ranks concerned, where a variable names no group of its own.
+        process_group: The ranks concerned, where a variable names no group of its own.
 
     Example:
         >>> import torch, torchcreator as tc
@@ -68,7 +70,7 @@ def synchronized(model: nn.Module, *, group: dist.ProcessGroup | None = None) ->
         ...     model.seen.item()
         5
     """
-    held = list(_held(model, World.of(group)))
+    held = list(_held(model, World.of(process_group)))
     readings = _readings(held)
     own = [value.tensor.detach().clone() for value in held]
     shown = showing_readings.set(showing_readings.get().union(id(v.tensor) for v in held))

@@ -15,7 +15,9 @@ from torchcreator.distributed._policy import SUM, Managed, survey
 from torchcreator.distributed._reads import is_read_together, share_of
 
 
-def state_dict(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> dict[str, Any]:
+def state_dict(
+    model: nn.Module, *, process_group: dist.ProcessGroup | None = None
+) -> dict[str, Any]:
     """Return a model's ``state_dict()`` as one checkpoint of all ranks.
 
     An ``ON_READ`` variable is in it with what all ranks read, its sum, say; any number of ranks
@@ -26,7 +28,7 @@ def state_dict(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> d
 
     Args:
         model: Any module, wrapped or not.
-        group: The ranks concerned, where a variable names no group of its own.
+        process_group: The ranks concerned, where a variable names no group of its own.
 
     Raises:
         DistributedError: A rank did not take part.
@@ -39,7 +41,7 @@ def state_dict(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> d
         >>> list(tc.distributed.state_dict(model))
         ['weight', 'bias', 'seen', 'expert@0']
     """
-    world = World.of(group)
+    world = World.of(process_group)
     renamed: dict[str, tuple[str, torch.Tensor]] = {}
     for m in survey(model):
         if not m.per_rank:
@@ -60,7 +62,7 @@ def load_state_dict(
     state: Mapping[str, Any],
     *,
     strict: bool = True,
-    group: dist.ProcessGroup | None = None,
+    process_group: dist.ProcessGroup | None = None,
 ) -> Any:
     """Load what `state_dict` returned, on this or another number of ranks.
 
@@ -72,13 +74,14 @@ def load_state_dict(
         state: What `state_dict` returned, on any number of ranks.
         strict: Whether missing and unexpected keys are errors, as in ``Module.load_state_dict``.
             Without, a rank that the checkpoint knows nothing of keeps its per-rank values.
-        group: The ranks concerned, where a variable names no group of its own.
+        process_group: The ranks concerned, where a variable names no group of its own.
 
     Returns:
         What ``Module.load_state_dict`` returns.
 
     Raises:
-        VariableValueError: The checkpoint has no value of a per-rank variable for this rank.
+        VariableValueError: The checkpoint has no value of a per-rank variable for this rank; or
+            one of checkpoint and model is of a wrapped module, and the other is not.
 
     Example:
         >>> import torch, torchcreator as tc
@@ -87,12 +90,37 @@ def load_state_dict(
         >>> tc.distributed.load_state_dict(model, tc.distributed.state_dict(model))
         <All keys matched successfully>
     """
-    world = World.of(group)
+    world = World.of(process_group)
     mine = dict(state)
+    _check_wrapping(model, mine)
     for m in survey(model):
         if m.per_rank:
             _take_own(m, mine, m.world(world), strict)
     return model.load_state_dict(mine, strict=strict)
+
+
+_WRAPPED = "module."
+"""What DistributedDataParallel puts before the name of everything."""
+
+
+def _check_wrapping(model: nn.Module, state: dict[str, Any]) -> None:
+    """Refuse a checkpoint whose names differ from the model's by nothing but a wrapper's prefix."""
+    names, saved = set(model.state_dict()), {key.partition("@")[0] for key in state}
+    if not saved or names & saved:
+        return
+    if names.issuperset(_WRAPPED + key for key in saved):
+        raise VariableValueError(
+            f"The names in the checkpoint lack the model's {_WRAPPED!r}: {min(saved)!r}, say.",
+            "It was saved from a model that is wrapped here, in DistributedDataParallel say.",
+            "Load it into what is wrapped: load_state_dict(model.module, state).",
+        )
+    if saved.issuperset(_WRAPPED + name for name in names):
+        raise VariableValueError(
+            f"The names in the checkpoint begin with {_WRAPPED!r}, and the model's do not: "
+            f"{min(saved)!r}, say.",
+            "It was saved from a wrapped model, and this one is not wrapped.",
+            f"Take it off: {{key.removeprefix({_WRAPPED!r}): v for key, v in state.items()}}.",
+        )
 
 
 def _take_own(m: Managed, state: dict[str, Any], world: World, strict: bool) -> None:

@@ -20,7 +20,7 @@ from torchcreator.distributed._policy import Managed, survey, world_or_refuse
 _SHOWN = 10  # differing variables that an error lists before it only counts them
 
 
-def verify(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> None:
+def verify(model: nn.Module, *, process_group: dist.ProcessGroup | None = None) -> None:
     """Check that every rank declares the same variables, and that shared ones have equal values.
 
     The declarations are compared first: names, policies, constraints, shapes, dtypes,
@@ -31,7 +31,7 @@ def verify(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> None:
 
     Args:
         model: A module, the same one on all ranks.
-        group: The ranks to compare; None means the default group.
+        process_group: The ranks to compare; None means the default group.
 
     Raises:
         DistributedError: Something differs, or a rank did not take part. All ranks raise the same
@@ -44,7 +44,7 @@ def verify(model: nn.Module, *, group: dist.ProcessGroup | None = None) -> None:
         >>> tc.distributed.verify(nn.Linear(2, 3))
         >>> dist.destroy_process_group()
     """
-    world = world_or_refuse(group, "verify()")
+    world = world_or_refuse(process_group, "verify()")
     managed = survey(model)
     check_specs(managed, world)
     check_values(managed, world)

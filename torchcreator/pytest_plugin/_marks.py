@@ -75,4 +75,9 @@ def _resolved(creator: Any) -> Any:
         except (ImportError, AttributeError, ValueError) as error:
             message = f"The creator {creator!r} cannot be found: {error}."
             pytest.fail(f"{message}\nWrite 'package.module:name'.", pytrace=False)
-    return creator() if inspect.isclass(creator) else creator
+    creator = creator() if inspect.isclass(creator) else creator
+    if not callable(creator):
+        message = f"@pytest.mark.creators got {creator!r}, which is not callable.\n"
+        message += "It is called as creator(next_creator, **kwargs) for each variable.\n"
+        pytest.fail(f"{message}Pass a creator, or 'package.module:name' of one.", pytrace=False)
+    return creator

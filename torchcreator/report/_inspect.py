@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from torchcreator._build.build import checked_place, checked_seed, recorded
+from torchcreator._build.build import checked_place, checked_seed, factory_arguments, recorded
 from torchcreator._chain.closing import relinked
 from torchcreator._chain.open_scopes import current
 from torchcreator._chain.scope import linked
@@ -63,10 +63,10 @@ def inspect(
     Example:
         >>> import torchcreator as tc
         >>> from torch import nn
-        >>> with tc.creator_scope(tc.creators.where(tc.creators.freeze(), name="*.bias")):
+        >>> with tc.creator_scope(tc.creators.freeze(name="*.bias")):
         ...     inventory = tc.inspect(lambda: nn.Sequential(nn.Linear(20_000, 50_000)))
         >>> print(inventory["0.bias"].decisions[0])
-        where(freeze(), name='*.bias'): trainable True -> False
+        freeze(name='*.bias'): trainable True -> False
         >>> inventory.nbytes
         4000200000
     """
@@ -77,6 +77,8 @@ def inspect(
     if not callable(model_or_factory):
         raise _not_a_model(model_or_factory)
     place, seed = checked_place(device, "inspect()"), checked_seed(seed, "inspect()")
+    given: dict[str, Any] = {"device": device, "seed": seed}
+    kwargs = factory_arguments("inspect()", model_or_factory, args, kwargs, **given)
     with tracing() as trace:
         if inside_another_recorder():
             model, recording = _plain(model_or_factory, args, kwargs), None

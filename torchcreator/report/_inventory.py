@@ -177,7 +177,7 @@ class Inventory:
             >>> import torchcreator as tc
             >>> from torch import nn
             >>> before = tc.inspect(nn.Linear, 2, 3)
-            >>> with tc.creator_scope(tc.creators.where(tc.creators.freeze(), name="bias")):
+            >>> with tc.creator_scope(tc.creators.freeze(name="bias")):
             ...     after = tc.inspect(nn.Linear, 2, 3)
             >>> print(after.difference(before))
             ~ bias  trainable True -> False

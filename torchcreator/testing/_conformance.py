@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
-import torch
-from torch import nn
-
-from torchcreator._api import creator_scope, variable
-from torchcreator._chain.initial_value import wanted
+from torchcreator._api import creator_scope
 from torchcreator._chain.open_scopes import current
 from torchcreator._errors import TorchCreatorError, VariableTypeError, called, shown
-from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.types import Creator, VariableKwargs
+from torchcreator.testing._situations import SITUATIONS
 
 Refusals = type[BaseException] | tuple[type[BaseException], ...]
 
@@ -29,8 +26,9 @@ def assert_creator_conforms(creator: Creator, *, refuses: Refusals = ()) -> None
     """Fail unless a creator serves in every situation that it may be asked in.
 
     It is asked for variables with and without a name, with values of every kind, for the
-    parameters of stock and of lazy modules, twice in one chain, and with a keyword that does not
-    exist yet.
+    parameters of stock and of lazy modules, of modules that initialise them later, of which two
+    have the same names, or that are loaded, for a parameter of a class of its own, twice in one
+    chain, and with a keyword that does not exist yet.
 
     Args:
         creator: The creator.
@@ -73,10 +71,11 @@ def _complaints(creator: Creator, refuses: Refusals) -> Iterator[str]:
     if problem := _signature_problem(creator):
         yield problem
         return
-    for situation in _SITUATIONS:
+    for situation in SITUATIONS:
         before = current.get()
         try:
-            with creator_scope(creator):
+            with creator_scope(creator), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what they say is said here
                 problem = situation()
         except refuses:
             continue
@@ -107,124 +106,3 @@ def _signature_problem(creator: Creator) -> str:
     except TypeError as error:
         return f"called with all keywords and one that may be added later: {error}"
     return ""
-
-
-def _tensor() -> str:
-    """Asked for a variable with a tensor as value."""
-    value = torch.ones(2, 3)
-    variable(value, name="gain")
-    return "" if torch.equal(value, torch.ones(2, 3)) else "it changes the caller's tensor"
-
-
-def _number() -> str:
-    """Asked for a variable with a number as value."""
-    variable(1.0, name="gain")
-    return ""
-
-
-def _lazy() -> str:
-    """Asked for a variable with a function as value."""
-    early: list[bool] = []
-
-    def value() -> torch.Tensor:
-        early.append(wanted() is None)
-        return torch.ones(2, 3)
-
-    variable(value, shape=(2, 3), dtype=torch.float32, name="gain")
-    if any(early):
-        return (
-            "it calls initial_value itself, which computes what a creator further out may not "
-            "need; wrap it, lambda: initial_value() * 2, say"
-        )
-    return ""
-
-
-def _initialiser() -> str:
-    """Asked for a variable with an initialiser of torch.nn.init."""
-    shape = [2, 3]
-    variable(nn.init.ones_, shape=shape, name="gain")
-    return "" if shape == [2, 3] else "it changes the caller's shape"
-
-
-def _nameless() -> str:
-    """Asked for a variable without a name."""
-    variable(torch.ones(2))
-    return ""
-
-
-def _counter() -> str:
-    """Asked for an integer variable, one that has no gradient."""
-    variable(torch.zeros(2, dtype=torch.int64), name="steps")
-    return ""
-
-
-def _per_rank() -> str:
-    """Asked for a variable with policies."""
-    variable(
-        torch.zeros(2),
-        name="seen",
-        trainable=False,
-        synchronization=VariableSynchronization.ON_READ,
-        aggregation=VariableAggregation.SUM,
-    )
-    return ""
-
-
-def _tagged() -> str:
-    """Asked for a variable with tags."""
-    tags = {"role": "gain"}
-    variable(torch.ones(2), name="gain", tags=tags)
-    return "" if tags == {"role": "gain"} else "it changes the caller's tags"
-
-
-def _shapeless() -> str:
-    """Asked for a variable of unknown shape."""
-    variable(validate_shape=False, name="later")
-    return ""
-
-
-def _stock() -> str:
-    """Asked for the parameters of a stock module."""
-    layer = nn.Linear(3, 2)
-    shapes = [tuple(p.shape) for p in layer.parameters()]
-    return "" if shapes == [(2, 3), (2,)] else f"shapes (2, 3) and (2,) become {shapes}"
-
-
-def _tied() -> str:
-    """Asked for the parameters of a module that ties two of them."""
-    model = nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 3, bias=False))
-    tied = model[0].weight = model[1].weight
-    return "" if model[0].weight is tied else "it unties them"
-
-
-def _lazy_module() -> str:
-    """Asked for the parameters of a lazy module."""
-    nn.LazyLinear(2)
-    return ""
-
-
-def _twice() -> str:
-    """Asked twice in one chain."""
-    link = current.get()
-    assert link is not None
-    with creator_scope(link.creator):
-        variable(torch.ones(2), name="gain")
-        nn.Linear(3, 2)
-    return ""
-
-
-_SITUATIONS: tuple[Callable[[], str], ...] = (
-    _tensor,
-    _number,
-    _lazy,
-    _initialiser,
-    _nameless,
-    _counter,
-    _per_rank,
-    _tagged,
-    _shapeless,
-    _stock,
-    _tied,
-    _lazy_module,
-    _twice,
-)

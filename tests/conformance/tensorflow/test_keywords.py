@@ -222,7 +222,7 @@ def test_policies_read(keyword, members):
     for member in members:
         for written in (member, member.name, member.name.lower()):
             assert getattr(spec(1.0, **{keyword: written}), keyword) is member
-    assert getattr(spec(1.0, **{keyword: None}), keyword).value == 0
+    assert getattr(spec(1.0, **{keyword: None}), keyword) is next(iter(members))
     for wrong in (0, 2.0, True, 7, -1, "wrong"):
         with pytest.raises(ValueError, match=f"Invalid variable {keyword} mode: "):
             tc.variable(1.0, **{keyword: wrong})
@@ -235,10 +235,18 @@ def test_policies_message():
 
 
 def test_enums():
-    """The members have TensorFlow's names and numbers; S(0) and S["AUTO"] work; SUM is not 1."""
+    """The members have TensorFlow's names and order; S(0) and S["AUTO"] work; SUM is not 1.
+
+    Differs: a member's value is its word, so that SUM is "sum".
+    """
     assert [m.name for m in SYNC] == ["AUTO", "NONE", "ON_WRITE", "ON_READ"]
     assert [m.name for m in AGG] == ["NONE", "SUM", "MEAN", "ONLY_FIRST_REPLICA"]
+    assert [SYNC(n) for n in range(4)] == list(SYNC)
+    assert [AGG(n) for n in range(4)] == list(AGG)
     assert SYNC(0) is SYNC["AUTO"]
+    with pytest.raises(ValueError, match="4 is not a valid VariableSynchronization"):
+        SYNC(4)
+    assert AGG.SUM == "sum"
     assert AGG.SUM != 1
 
 

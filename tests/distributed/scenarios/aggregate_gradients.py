@@ -263,7 +263,7 @@ def refused(rank):
     return {
         "per-rank in DDP": refusal(DistributedDataParallel(Policies(rank))),
         "per-rank in FSDP2": refusal(sharded),
-        "another group": refusal(ddp, group=dist.new_group([0, 1])),
+        "another group": refusal(ddp, process_group=dist.new_group([0, 1])),
         "compress in DDP": refusal(ddp, compress=torch.float16),
         "compress in FSDP2": refusal(in_fsdp(rank)[0], compress=torch.float16),
         "DDP inside": refusal(holding),

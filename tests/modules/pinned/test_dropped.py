@@ -148,20 +148,6 @@ def test_assigning_in_the_scope_lands():
     assert layer.bias.tolist() == [1.0, 2.0]
 
 
-def test_loading_in_a_constructor_is_dropped():
-    """Whatever a constructor does to a pinned value is its initialisation, loading included."""
-
-    class Loading(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(2, 2)
-            self.layer.load_state_dict({"weight": torch.eye(2), "bias": torch.zeros(2)})
-
-    with tc.creator_scope(constant(5.0)):
-        module = Loading()
-    assert (module.layer.weight == 5.0).all()
-
-
 def test_other_constructors_may_not_overwrite_either():
     """A parent's constructor that initialises its children again is a constructor."""
 
