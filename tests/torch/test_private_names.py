@@ -56,6 +56,7 @@ PATHS = [
     "torch.ops.aten.add.Tensor._overloadname",
     "torch.ops.aten.add.Tensor._schema",
     "torch.Tensor._typed_storage",
+    "torch.Tensor._use_count",
     "torch.Tensor._version",
     "torch.UntypedStorage._cdata",
     "torch.utils._mode_utils:no_dispatch",

@@ -45,6 +45,11 @@ def viewers(storage: torch.UntypedStorage) -> int | None:
 _use_count: Callable[[int], int] | None = getattr(torch._C, "_storage_Use_Count", None)
 
 
+def held_in_torch(tensor: torch.Tensor) -> bool:
+    """Return whether torch itself holds a tensor: as a gradient, or as what another one views."""
+    return tensor._use_count() > 1
+
+
 def exchange(first: torch.Tensor, second: torch.Tensor) -> None:
     """Exchange what two tensor objects hold; the objects keep class, attributes and identity.
 
