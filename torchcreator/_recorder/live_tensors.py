@@ -17,7 +17,7 @@ import torch
 from torchcreator._recorder.pytree import META
 from torchcreator._recorder.tape import Ref, Tape
 from torchcreator._torch.dispatch import no_function_modes
-from torchcreator._torch.tensors import exchange, is_plain_meta, held_in_torch, viewers
+from torchcreator._torch.tensors import exchange, held_in_torch, is_plain_meta, viewers
 
 Object = tuple[torch.Tensor, Ref]
 Objects = dict[int, list[Object]]

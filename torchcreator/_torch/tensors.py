@@ -47,7 +47,7 @@ _use_count: Callable[[int], int] | None = getattr(torch._C, "_storage_Use_Count"
 
 def held_in_torch(tensor: torch.Tensor) -> bool:
     """Return whether torch itself holds a tensor: as a gradient, or as what another one views."""
-    return tensor._use_count() > 1
+    return bool(tensor._use_count() > 1)  # type: ignore[attr-defined]
 
 
 def exchange(first: torch.Tensor, second: torch.Tensor) -> None:
