@@ -77,10 +77,10 @@ class Waiting:
 class Root:
     """What the scopes inside the outermost one share."""
 
-    __slots__ = ("depth", "names", "owners", "sticky", "thread")
+    __slots__ = ("depth", "names", "sticky", "thread")
 
     def __init__(self) -> None:
-        self.names = self.owners = self.sticky = None
+        self.names = self.sticky = None
         self.depth = dispatch_stack_depth()
         self.thread: int | None = get_ident()
 

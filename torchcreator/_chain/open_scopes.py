@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,12 +14,7 @@ from torchcreator._torch import mode_stack
 from torchcreator._torch.dispatch import dispatch_stack_depth
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from torchcreator._spec.table import SpecTable
     from torchcreator._spec.types import Creator, NextCreator
-
-    Owners: TypeAlias = dict[int, tuple[weakref.ref[nn.Module | SpecTable], str]]
 
 Step: TypeAlias = "tuple[Creator, NextCreator]"
 
@@ -79,18 +73,15 @@ class Root:
         depth: How many of the user's modes were active when it opened; those opened later must
             close undisturbed.
         thread: The thread that opened it, or None once it is closed.
-        owners: Which module, or module's table, holds which parameter, by the parameter's id, once
-            that was asked.
         sticky: The mode that protects values set in it, once there is one.
     """
 
-    __slots__ = ("depth", "names", "owners", "sticky", "thread")
+    __slots__ = ("depth", "names", "sticky", "thread")
 
     def __init__(self, names: Names | None = None) -> None:
         self.names = names  # most scopes name nothing
         self.depth = dispatch_stack_depth() and mode_stack.depth()  # nearly always none is active
         self.thread: int | None = get_ident()
-        self.owners: Owners | None = None
         self.sticky: mode_stack.OwnMode | None = None
 
     def counted(self) -> Names:

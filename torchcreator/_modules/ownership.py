@@ -1,9 +1,9 @@
 """Whether some module already holds a parameter: then it is tied or moved, not made.
 
-A parameter that its constructor makes and registers at once has as few references as there can be.
-Further ones may be variables of the constructor, or a module. The variables are counted; only where
-they do not account for all is it asked what refers to the parameter, by a walk over what lives.
-Nothing is kept from one question to the next, but for what a walk was asked along with it.
+A parameter that is registered as soon as it is made has as few references as there can be. Further
+ones may be its constructor's variables, or a module. The variables are accounted for; where more
+is left, the tables of declared modules are asked, and at last what lives is walked over for what
+refers to the parameter. Nothing is kept from one question to the next.
 """
 
 from __future__ import annotations
@@ -11,77 +11,128 @@ from __future__ import annotations
 import gc
 import inspect
 import sys
-from collections.abc import Iterator
-from types import FrameType
-from typing import Any
+from types import CodeType, FrameType
 
 from torch import nn
+from torch.nn.modules.rnn import RNNBase
 
-from torchcreator._chain.open_scopes import Root
 from torchcreator._spec.live_modules import holders, referrers
 from torchcreator._spec.table import tables_with
 
-_COPIES_LOCALS = sys.version_info < (3, 13)
-"""Whether `FrameType.f_locals` leaves a copy of the variables with the frame, which holds them."""
-_LENDS_LOCALS = sys.version_info >= (3, 14)
-"""Whether a variable may refer to an object without being counted, so that none can be."""
-_FROZEN = 50_000
-"""So many objects are out of sight of `gc.get_referrers` after `gc.freeze`, torch's own at least;
-Python 3.12 starts with a few hundred."""
+_COPIES_VARIABLES = sys.version_info < (3, 13)
+"""Whether `FrameType.f_locals` leaves a copy with the frame, which refers to all once more."""
+_LENDS_VARIABLES = sys.version_info >= (3, 14)
+"""Whether a variable may refer to an object uncounted, so that none can be accounted for."""
+_HIDDEN = 50_000
+"""More objects than these are out of sight of `gc.get_referrers` after `gc.freeze`: those of torch
+alone are more. Python 3.12 starts with a few hundred."""
+_MAKING: tuple[CodeType, ...] = (RNNBase.__init__.__code__,)
+"""Constructors that make all they register, and keep it where no variable shows it: in a `zip`."""
+_STACKING: tuple[CodeType, ...] = (nn.ParameterList.append.__code__,)
+"""Functions that hold what is registered once more while they do it: ``self[index] = value``."""
 
 
-def held(root: Root, parameter: nn.Parameter, registrar: FrameType, least: int) -> bool:
-    """Return whether a live module holds ``parameter``.
+def held(parameter: nn.Parameter, further: int) -> bool:
+    """Return whether a live module holds a parameter that is being registered.
 
     Args:
-        root: What the outermost open scope owns.
-        parameter: A parameter that is being registered.
-        registrar: The frame that called the registration hook.
-        least: What `unexplained` counts for one that nobody holds.
+        parameter: The parameter.
+        further: How many more references to it are unaccounted for than to one just made.
     """
-    if root.free.pop(id(parameter), None) is parameter:
+    if further <= 0 or _caller(sys._getframe(2)).f_code in _MAKING:
         return False
-    everywhere = gc.get_freeze_count() > _FROZEN
-    frames = [*_frames(registrar, everywhere=everywhere)]
-    more = unexplained(parameter, frames) - least
-    if more <= 0:
-        return False
-    if next(tables_with(parameter), None) is not None:
+    if next(tables_with(parameter), None) is not None or holders([parameter]):
         return True
-    asked = {id(p): p for p in (parameter, *_in_sight(frames))}
-    modules = holders([*asked.values()])
-    taken = {id(p) for module in modules for p in [*module._parameters.values()]}
-    root.free = {number: p for number, p in asked.items() if number not in taken}
-    root.free.pop(id(parameter), None)
-    if id(parameter) in taken:
-        return True
-    del modules, asked
-    return everywhere and more > _in_containers(parameter, frames)
+    return _objects_hidden() and further > _in_sight(parameter)  # a hidden module, for all we know
 
 
-def unexplained(parameter: nn.Parameter, frames: list[FrameType]) -> int:
-    """Return how many references to a parameter are not those of variables in some frames."""
-    explained = sum(_references(parameter, frame) for frame in frames)
-    return sys.getrefcount(parameter) - explained
+def unaccounted(parameter: nn.Parameter) -> int:
+    """Return how many references to a parameter are not those of variables on the stack.
 
-
-def _frames(registrar: FrameType, *, everywhere: bool) -> Iterator[FrameType]:
-    """Yield the frames whose variables count: from here to the module's constructor.
-
-    Of others the variables are not read, as the copy that it may leave would keep them alive: a
-    constructor ends soon.
+    To be called by the registration hook. Variables of what was called before the module's
+    constructor are not read: the copy that this leaves there keeps them alive until the function
+    returns, which a constructor does soon.
     """
-    yield from ()
+    frames = _frames(sys._getframe(1), everywhere=_objects_hidden())
+    seen: set[int] = set()
+    accounted = _references(parameter, sys._getframe(), seen)
+    for frame in frames:
+        accounted += _references(parameter, frame, seen)
+    return sys.getrefcount(parameter) - accounted
 
 
-def _references(parameter: nn.Parameter, frame: FrameType) -> int:
-    """Return how often the variables of a frame, and the copy of them, hold a parameter."""
-    return 0
+def _objects_hidden() -> bool:
+    return gc.get_freeze_count() > _HIDDEN
 
 
-def _in_sight(frames: list[FrameType]) -> Iterator[nn.Parameter]:
-    yield from ()
+def _frames(hook: FrameType, *, everywhere: bool) -> list[FrameType]:
+    """Return the frames from the hook to the module's constructor, or only to what registers."""
+    caller, frames = _caller(hook.f_back), [hook]
+    last = None if everywhere else constructor(caller)
+    while (following := frames[-1].f_back) is not None and frames[-1] is not last:
+        if following is caller and last is None and not everywhere:
+            break
+        frames.append(following)
+    return frames
 
 
-def _in_containers(parameter: nn.Parameter, frames: list[FrameType]) -> int:
-    return 0
+def _caller(frame: FrameType | None) -> FrameType:
+    """Return what called torch's functions that register a parameter."""
+    assert frame is not None
+    while frame.f_code.co_name in ("register_parameter", "__setattr__") and frame.f_back:
+        frame = frame.f_back
+    return frame
+
+
+def constructor(frame: FrameType | None) -> FrameType | None:
+    """Return the frame of the innermost module that is being constructed, if there is one."""
+    while frame is not None:
+        code = frame.f_code
+        # Not isinstance: that asks an object for its __class__, and proxies answer anything.
+        if (
+            code.co_name == "__init__"
+            and code.co_argcount
+            and issubclass(type(frame.f_locals.get(code.co_varnames[0])), nn.Module)
+        ):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _references(parameter: nn.Parameter, frame: FrameType, seen: set[int]) -> int:
+    """Return how often a frame's variables refer to a parameter, they or lists and tuples in them.
+
+    Args:
+        parameter: The parameter.
+        frame: The frame.
+        seen: What was counted before, by id; added to.
+    """
+    variables, code = frame.f_locals, frame.f_code
+    names = [name for name, value in [*variables.items()] if value is parameter]
+    count = 0
+    for value in [*variables.values()]:
+        if type(value) in (list, tuple) and id(value) not in seen:
+            seen.add(id(value))
+            count += sum(item is parameter for item in value)
+    if not code.co_flags & inspect.CO_OPTIMIZED:  # a class's or a module's namespace
+        count += 0 if id(variables) in seen else len(names)
+    else:
+        shared = (*code.co_cellvars, *code.co_freevars)  # one cell for several frames
+        count += 0 if _LENDS_VARIABLES else sum(name not in shared for name in names)
+        count += len(names) if _COPIES_VARIABLES else 0
+    seen.add(id(variables))
+    return count + (code in _STACKING)
+
+
+def _in_sight(parameter: nn.Parameter) -> int:
+    """Return how many references come from what a walk finds, beyond those of variables."""
+    frame: FrameType | None = sys._getframe()
+    seen: set[int] = set()
+    while frame is not None:
+        _references(parameter, frame, seen)
+        frame = frame.f_back
+    found = 0
+    for holder in referrers([parameter]):  # in a loop: a generator would be one of them
+        if id(holder) not in seen:
+            found += [id(value) for value in gc.get_referents(holder)].count(id(parameter))
+    return found

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from types import FrameType
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch import nn
 
 from torchcreator._chain.open_scopes import Root, current
 from torchcreator._errors import ScopeError
+from torchcreator._modules.ownership import constructor
 from torchcreator._spec.table import SpecTable, copy_listeners, table_of
 from torchcreator._torch import mode_stack
 from torchcreator._torch.dispatch import no_function_modes, not_compiled, schema_of
@@ -101,17 +101,7 @@ def _written(func: Any) -> tuple[tuple[int, str], ...]:
 
 def _constructing() -> bool:
     """Return whether a module's ``__init__`` is on this thread's calling stack."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        code = frame.f_code
-        if (
-            code.co_name == "__init__"
-            and code.co_argcount
-            and isinstance(frame.f_locals.get(code.co_varnames[0]), nn.Module)
-        ):
-            return True
-        frame = frame.f_back
-    return False
+    return constructor(sys._getframe(1)) is not None
 
 
 def keeps(tensor: torch.Tensor) -> bool:

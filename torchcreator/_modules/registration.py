@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import sys
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -159,17 +160,18 @@ def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Pa
     if link is None or link.module_step is None or isinstance(module, _NEVER):
         return None
     registrar = sys._getframe(2)
-    floor, count = _floor[registrar.f_code is _SETATTR], sys.getrefcount(parameter)
+    fresh, count = _FRESH[registrar.f_code is _SETATTR], sys.getrefcount(parameter)
     if _in_another_form(registrar) or (
         TABLE in module.__dict__ and is_declared(module, name) and is_sharded(parameter)
     ):
-        ownership.note(link.root, module, name, parameter)
         return None
-    if count > floor and ownership.held(link.root, parameter):
-        declaration = declaration_of(parameter)
-        if declaration is not None:
-            declare(module, name, declaration)
-        return None
+    if count > fresh.counted:
+        further = ownership.unaccounted(parameter) - fresh.unaccounted
+        if ownership.held(parameter, further):
+            declaration = declaration_of(parameter)
+            if declaration is not None:
+                declare(module, name, declaration)
+            return None
     return _create(link, module, name, parameter)
 
 
@@ -202,8 +204,6 @@ def _create(link: Link, module: nn.Module, name: str, parameter: nn.Parameter) -
         declare(module, name, declaration)
     if (target.valued if adopted else made is not parameter) and not is_lazy(made):
         pinned.pin(link.root, module, name, made)
-    if link.root.owners is not None:
-        ownership.note(link.root, module, name, made)
     return made
 
 
@@ -240,7 +240,7 @@ def _through(link: Link, target: _StockTarget) -> Any:
 
 
 class _Probe(nn.Module):
-    """Registers fresh parameters in the two ways there are, to calibrate the reference counts."""
+    """Registers fresh parameters in the two ways there are, to count the references to them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -248,14 +248,42 @@ class _Probe(nn.Module):
         self.register_parameter("registered", nn.Parameter(torch.empty(0)))
 
 
-_floor: dict[bool, int] = {}
-"""The reference count of a fresh parameter in the hook, by whether it came by assignment."""
+class _References(NamedTuple):
+    """The references to a parameter that nobody holds, in the hook."""
+
+    counted: int
+    unaccounted: int
 
 
-def _calibrate(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+_FRESH: dict[bool, _References] = {}
+"""Those of a fresh parameter, by whether it came by assignment."""
+
+
+def _count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
     if isinstance(module, _Probe):
-        by_setattr = sys._getframe(2).f_code is _SETATTR
-        _floor[by_setattr] = sys.getrefcount(parameter)
+        by_setattr, counted = sys._getframe(2).f_code is _SETATTR, sys.getrefcount(parameter)
+        _FRESH[by_setattr] = _References(counted, ownership.unaccounted(parameter))
+
+
+def _measure() -> None:
+    """Count in a thread that nobody traces.
+
+    A tracer that reads `FrameType.f_locals` adds references: counted with them, a parameter that
+    a module holds would pass for a fresh one when the tracer is gone.
+    """
+    handle = register_module_parameter_registration_hook(_count)
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def measure() -> None:
+        try:
+            _Probe()
+        finally:
+            done.release()
+
+    _thread.start_new_thread(measure, ())  # `threading` would hand the tracer on
+    done.acquire()
+    handle.remove()
 
 
 def install() -> None:
@@ -264,10 +292,8 @@ def install() -> None:
     Taking it away while another thread walks the hooks would be a race, and without a scope it
     only copies the declaration of a `variable` into its owner's table.
     """
-    if _floor:
+    if _FRESH:
         return
-    handle = register_module_parameter_registration_hook(_calibrate)
-    _Probe()
-    handle.remove()
+    _measure()
     hook: Any = _on_register  # torch declares a hook without a result, and uses the result
     hooks.install("creators of stock modules", register_module_parameter_registration_hook, hook)
