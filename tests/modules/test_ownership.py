@@ -197,7 +197,7 @@ def test_objects_that_lie_about_their_class_do_no_harm(names):
     module = nn.Module()
     module.w = parameter
     assert names == ["Module.w"]
-    del bare.also
+    del bare.__dict__["also"]
     assert bare.__dict__ == {}
     del proxies
 

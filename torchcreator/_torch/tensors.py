@@ -32,6 +32,12 @@ def weak_storage(tensor: torch.Tensor) -> tuple[int, object]:
     return int(reference.cdata), reference
 
 
+def is_gone(reference: object) -> bool:
+    """Return whether the storage of a `weak_storage` is no more."""
+    assert isinstance(reference, StorageWeakRef)
+    return bool(reference.expired())
+
+
 def viewers(storage: torch.UntypedStorage) -> int | None:
     """Return how many tensors look at a storage, or None where torch does not say.
 
