@@ -93,7 +93,5 @@ def test_what_has_no_other_way_is_told():
         library.define("ones(Tensor like) -> Tensor")
         library.impl("ones", lambda like: torch.ones(2), "CPU")
         library.impl("ones", lambda like: torch.ones(2, device="meta"), "Meta")
-        with pytest.raises(
-            BuildError, match="gives torch.float32, as the default dtype is another"
-        ):
+        with pytest.raises(BuildError, match=r"gives torch\.float32, as the default dtype is"):
             build(factory)
