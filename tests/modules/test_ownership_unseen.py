@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
+from tests.support.tracing import reading
 from torchcreator._modules import registration
 
 
@@ -55,12 +56,6 @@ def test_frozen_modules_hold_what_they_hold(early):
         assert_ties_are_kept(embedding)
     finally:
         gc.unfreeze()
-
-
-def reading(frame, event, arg):
-    """Read variables, as a debugger does, which leaves a copy of them with the frame."""
-    frame.f_locals  # noqa: B018
-    return reading
 
 
 def test_a_tracer_that_reads_variables_changes_nothing():
