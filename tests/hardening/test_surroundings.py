@@ -30,7 +30,7 @@ CORE = [
 def test_the_core_passes(how):
     """Ties, fresh parameters, names and loose tensors are told apart and found."""
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *CORE],
+        [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", *CORE],
         cwd=ROOT,
         env={**os.environ, "TORCHCREATOR_TESTS": how},
         capture_output=True,

@@ -24,7 +24,8 @@ _AT_ONCE = 16
 def referrers(objects: Sequence[object]) -> list[Any]:
     """Return what refers to one of some objects, but for what is here for the question."""
     asked = tuple(objects)  # Python 3.13 finds the call's own arguments too
-    return [holder for holder in gc.get_referrers(*asked) if holder not in _Same(asked, objects)]
+    own = _Same(asked, objects)
+    return [holder for holder in gc.get_referrers(*asked) if holder not in own]
 
 
 class _Same:
