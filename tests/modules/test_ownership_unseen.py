@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import weakref
 
 import pytest
 import torch
@@ -88,3 +89,49 @@ def test_it_may_be_imported_under_a_tracer():
     assert fresh == registration._FRESH
     assert kept
     assert_ties_are_kept(nn.Embedding(3, 2))
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["in sight", "frozen"])
+def test_reading_variables_keeps_nothing_alive(frozen):
+    """What a function lets go of is gone at once, though its variables were read meanwhile."""
+
+    class Gone:
+        pass
+
+    class Kept(nn.Module):
+        def __init__(self):
+            super().__init__()
+            local = Gone()
+            self.gone = weakref.ref(local)
+            for name, p in zip("a", [nn.Parameter(torch.zeros(1))], strict=True):
+                self.register_parameter(name, p)
+            del local
+            assert self.gone() is None
+
+    local = Gone()
+    gone = weakref.ref(local)
+    (gc.freeze if frozen else gc.unfreeze)()
+    try:
+        with tc.creator_scope(ones):
+            made = Kept()
+        del local
+        assert gone() is None
+        assert made.a.eq(1).all()
+    finally:
+        gc.unfreeze()
+
+
+def test_what_locals_returned_is_left_alone():
+    """The dictionary that a function got from ``locals()`` keeps what it had."""
+
+    class Listed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            weight = nn.Parameter(torch.zeros(1))
+            self.before = locals()
+            self.weight = weight
+
+    with tc.creator_scope(ones):
+        made = Listed()
+    assert made.before["weight"] is made.weight
+    assert made.weight.eq(1).all()

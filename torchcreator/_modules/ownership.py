@@ -12,6 +12,7 @@ import gc
 import inspect
 import sys
 from types import CodeType, FrameType
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.rnn import RNNBase
@@ -28,8 +29,11 @@ _HIDDEN = 50_000
 alone are more. Python 3.12 starts with a few hundred."""
 _MAKING: tuple[CodeType, ...] = (RNNBase.__init__.__code__,)
 """Constructors that make all they register, and keep it where no variable shows it: in a `zip`."""
-_STACKING: tuple[CodeType, ...] = (nn.ParameterList.append.__code__,)
-"""Functions that hold what is registered once more while they do it: ``self[index] = value``."""
+_STACKING: tuple[CodeType, ...] = (
+    nn.ParameterList.append.__code__,  # self[index] = value
+    *((nn.ParameterList.extend.__code__,) if sys.version_info < (3, 11) else ()),  # self.append
+)
+"""Functions that hold what is registered once more while it is."""
 
 
 def held(parameter: nn.Parameter, further: int) -> bool:
@@ -43,17 +47,18 @@ def held(parameter: nn.Parameter, further: int) -> bool:
         return False
     if next(tables_with(parameter), None) is not None or holders([parameter]):
         return True
-    return _objects_hidden() and further > _in_sight(parameter)  # a hidden module, for all we know
+    if gc.get_freeze_count() <= _HIDDEN:
+        return False
+    return further > _in_sight(parameter, sys._getframe(1))  # a hidden module, for all we know
 
 
 def unaccounted(parameter: nn.Parameter) -> int:
     """Return how many references to a parameter are not those of variables on the stack.
 
-    To be called by the registration hook. Variables of what was called before the module's
-    constructor are not read: the copy that this leaves there keeps them alive until the function
-    returns, which a constructor does soon.
+    To be called by the registration hook. Read are the variables of all that runs now, back to
+    the module's constructor.
     """
-    frames = _frames(sys._getframe(1), everywhere=_objects_hidden())
+    frames = _frames(sys._getframe(1))
     seen: set[int] = set()
     accounted = _references(parameter, sys._getframe(), seen)
     for frame in frames:
@@ -61,16 +66,12 @@ def unaccounted(parameter: nn.Parameter) -> int:
     return sys.getrefcount(parameter) - accounted
 
 
-def _objects_hidden() -> bool:
-    return gc.get_freeze_count() > _HIDDEN
-
-
-def _frames(hook: FrameType, *, everywhere: bool) -> list[FrameType]:
+def _frames(hook: FrameType) -> list[FrameType]:
     """Return the frames from the hook to the module's constructor, or only to what registers."""
     caller, frames = _caller(hook.f_back), [hook]
-    last = None if everywhere else constructor(caller)
+    last = constructor(caller)
     while (following := frames[-1].f_back) is not None and frames[-1] is not last:
-        if following is caller and last is None and not everywhere:
+        if following is caller and last is None:
             break
         frames.append(following)
     return frames
@@ -92,7 +93,7 @@ def constructor(frame: FrameType | None) -> FrameType | None:
         if (
             code.co_name == "__init__"
             and code.co_argcount
-            and issubclass(type(frame.f_locals.get(code.co_varnames[0])), nn.Module)
+            and issubclass(type(_variables(frame)[0].get(code.co_varnames[0])), nn.Module)
         ):
             return frame
         frame = frame.f_back
@@ -107,31 +108,55 @@ def _references(parameter: nn.Parameter, frame: FrameType, seen: set[int]) -> in
         frame: The frame.
         seen: What was counted before, by id; added to.
     """
-    variables, code = frame.f_locals, frame.f_code
-    names = [name for name, value in [*variables.items()] if value is parameter]
+    (variables, copied), code = _variables(frame), frame.f_code
+    names = [name for name, value in variables.items() if value is parameter]
     count = 0
-    for value in [*variables.values()]:
+    for value in variables.values():
         if type(value) in (list, tuple) and id(value) not in seen:
             seen.add(id(value))
             count += sum(item is parameter for item in value)
     if not code.co_flags & inspect.CO_OPTIMIZED:  # a class's or a module's namespace
-        count += 0 if id(variables) in seen else len(names)
+        count += 0 if id(frame.f_locals) in seen else len(names)
     else:
         shared = (*code.co_cellvars, *code.co_freevars)  # one cell for several frames
         count += 0 if _LENDS_VARIABLES else sum(name not in shared for name in names)
-        count += len(names) if _COPIES_VARIABLES else 0
-    seen.add(id(variables))
+        count += len(names) if copied else 0
+    if copied or not code.co_flags & inspect.CO_OPTIMIZED:
+        seen.add(id(frame.f_locals))
     return count + (code in _STACKING)
 
 
-def _in_sight(parameter: nn.Parameter) -> int:
-    """Return how many references come from what a walk finds, beyond those of variables."""
-    frame: FrameType | None = sys._getframe()
+def _variables(frame: FrameType) -> tuple[dict[str, Any], bool]:
+    """Return a frame's variables, and whether a copy of them stays with the frame.
+
+    Up to Python 3.12 one does, and keeps them alive until the function returns. It is emptied
+    here, unless somebody else has it, or a tracer may be about to write it back.
+    """
+    held = frame.f_locals
+    variables = dict(held)
+    if not (_COPIES_VARIABLES and frame.f_code.co_flags & inspect.CO_OPTIMIZED):
+        return variables, False
+    if sys.gettrace() is not None or sys.getrefcount(held) > 3:  # ours, the call's, the frame's
+        return variables, True
+    held.clear()
+    return variables, False
+
+
+def _in_sight(parameter: nn.Parameter, hook: FrameType) -> int:
+    """Return how many references `unaccounted` left that are those of something to be seen.
+
+    They are those of the variables that it did not read, and of what a walk finds.
+    """
     seen: set[int] = set()
-    while frame is not None:
+    inner = [sys._getframe(), sys._getframe(1), *_frames(hook)]
+    for frame in inner:
         _references(parameter, frame, seen)
-        frame = frame.f_back
-    found = 0
+    before, found = sys.getrefcount(parameter), 0
+    outer = inner[-1].f_back
+    while outer is not None:
+        found += _references(parameter, outer, seen)
+        outer = outer.f_back
+    found -= sys.getrefcount(parameter) - before  # the copies that reading made just now
     for holder in referrers([parameter]):  # in a loop: a generator would be one of them
         if id(holder) not in seen:
             found += [id(value) for value in gc.get_referents(holder)].count(id(parameter))
