@@ -77,10 +77,10 @@ class Waiting:
 class Root:
     """What the scopes inside the outermost one share."""
 
-    __slots__ = ("depth", "names", "owners", "sticky", "thread")
+    __slots__ = ("depth", "names", "pins", "thread")
 
     def __init__(self) -> None:
-        self.names = self.owners = self.sticky = None
+        self.names = self.pins = None
         self.depth = dispatch_stack_depth()
         self.thread: int | None = get_ident()
 
@@ -115,7 +115,7 @@ class Scope:
     def __exit__(self, *exc_info: object) -> None:
         innermost = current.get()
         self.opened = False
-        if innermost is None or innermost.scope is not self or innermost.root.sticky is not None:
+        if innermost is None or innermost.scope is not self or innermost.root.pins is not None:
             raise NotImplementedError
         current.set(innermost.outward)
         innermost.root.thread = None

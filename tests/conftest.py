@@ -1,13 +1,22 @@
-"""What holds for every test."""
+"""What holds for every test.
+
+``TORCHCREATOR_TESTS=frozen`` runs each test with all that was there before it out of the garbage
+collector's sight, and ``TORCHCREATOR_TESTS=traced`` under a tracer that reads variables: Python
+shows and counts less, or more, of what refers to an object then.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
+import sys
+import threading
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from tests.support.tracing import reading
 
 collect_ignore = ["typing"]  # read by mypy in test_typing.py, never run
 pytest_plugins = ["pytester", "torchcreator.pytest_plugin"]  # ours, where it is not installed
@@ -44,3 +53,22 @@ def fit_to_fork():
 def seed():
     """Give every test the same random numbers, in whatever order the tests run."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def surroundings():
+    """Run the test as ``TORCHCREATOR_TESTS`` says."""
+    how = os.environ.get("TORCHCREATOR_TESTS", "")
+    assert how in ("", "frozen", "traced")
+    before = sys.gettrace()
+    if how == "frozen":
+        gc.freeze()
+    elif how == "traced":
+        threading.settrace(reading)
+        sys.settrace(reading)
+    yield
+    if how == "frozen":
+        gc.unfreeze()
+    elif how == "traced":
+        sys.settrace(before)
+        threading.settrace(before)

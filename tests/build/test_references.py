@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+import sys
+from collections import OrderedDict, defaultdict, namedtuple
 from types import SimpleNamespace
 
 import pytest
@@ -32,6 +33,12 @@ HOLDERS = {
     "tuple in a tuple": (lambda w: (w, (w, 3)), lambda held: held[1][0]),
     "tuple in a list": (lambda w: [(w,)], lambda held: held[0][0]),
     "tuple in a dict": (lambda w: {0: (w,)}, lambda held: held[0][0]),
+    "frozen set": (lambda w: frozenset({w}), lambda held: next(iter(held))),
+    "key": (lambda w: {w: "name"}, lambda held: next(iter(held))),
+    "key and value": (lambda w: {w: w}, lambda held: next(iter(held))),
+    "key in a tuple": (lambda w: {(w, 1): 0}, lambda held: next(iter(held))[0]),
+    "key of a default": (lambda w: defaultdict(list, {w: []}), lambda held: next(iter(held))),
+    "ordered key": (lambda w: OrderedDict({w: 1}), lambda held: next(iter(held))),
     "closure": (lambda w: lambda: w, lambda held: held()),
     "object": (Plain, lambda held: held.value),
     "object with a tuple": (lambda w: Plain((0, w)), lambda held: held.value[1]),
@@ -83,3 +90,45 @@ def test_a_creators_object_may_hold_it_too():
         model = build(Holding, lambda w: (w,))
     assert model.held[0] is kept[0][0]
     assert [name for _, name in kept] == ["layer.weight", "layer.bias"]
+
+
+def test_what_else_is_in_a_dictionary_stays_in_its_place():
+    """A dictionary whose keys are parameters keeps its order, its values and its type."""
+    with tc.creator_scope(own):
+        model = build(Holding, lambda w: OrderedDict([("first", 1), (w, "name"), ("last", 2)]))
+    weight = model.layer.weight
+    assert list(model.held.items()) == [("first", 1), (weight, "name"), ("last", 2)]
+    assert type(model.held) is OrderedDict
+
+
+def test_an_optimizers_state_follows():
+    """The state that an optimizer made in the constructor keeps is that of the new parameter."""
+
+    class Trained(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2, bias=False)
+            self.optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+            self.optimizer.state[self.layer.weight]["step"] = 3
+
+    with tc.creator_scope(own):
+        model = build(Trained)
+    assert model.optimizer.param_groups[0]["params"][0] is model.layer.weight
+    assert model.optimizer.state == {model.layer.weight: {"step": 3}}
+
+
+def test_it_does_not_depend_on_how_many_references_python_counts(monkeypatch):
+    """What somebody holds is found where Python lends references that it does not count."""
+    count = sys.getrefcount
+    monkeypatch.setattr(sys, "getrefcount", lambda value: count(value) - 2)
+    with tc.creator_scope(own):
+        model = build(Holding, lambda w: [w])
+    assert model.held[0] is model.layer.weight
+
+
+@pytest.mark.timeout(60)
+def test_it_ends_whatever_holds_the_old_one():
+    """Looking for what holds an object finds the question itself too, on Python 3.13."""
+    with tc.creator_scope(own):
+        model = build(lambda: nn.Sequential(*(Holding(lambda w: [(w, (w,))]) for _ in range(5))))
+    assert all(part.held[0][1][0] is part.layer.weight for part in model)

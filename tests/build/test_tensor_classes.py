@@ -114,15 +114,10 @@ def tagged():
     return module
 
 
-NOT_IN_A_SCOPE = pytest.mark.xfail(
-    strict=True, reason="_modules.registration makes a new parameter where torch shares no memory"
-)
-
-
 @pytest.mark.parametrize(
     ("make", "creator"),
     [
-        pytest.param(tagged, meta(), id="scope-meta", marks=NOT_IN_A_SCOPE),
+        pytest.param(tagged, meta(), id="scope-meta"),
         pytest.param(tagged, passing, id="scope-passing"),
         pytest.param(tagged, cast(torch.float64), id="scope-cast"),
         pytest.param(tagged, initialize(nn.init.zeros_), id="scope-initialize"),

@@ -56,6 +56,7 @@ PATHS = [
     "torch.ops.aten.add.Tensor._overloadname",
     "torch.ops.aten.add.Tensor._schema",
     "torch.Tensor._typed_storage",
+    "torch.Tensor._use_count",
     "torch.Tensor._version",
     "torch.UntypedStorage._cdata",
     "torch.utils._mode_utils:no_dispatch",
@@ -145,7 +146,10 @@ def foreign(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Yield the line and name of what a module reads of others by a private name."""
     for node in ast.walk(tree):
         match node:
-            case ast.Attribute(value=ast.Name(id="sys" | "os")):
+            case (
+                ast.Attribute(value=ast.Name(id="sys" | "os"))
+                | ast.Import(names=[ast.alias(name="_thread")])
+            ):
                 pass  # Python's
             case ast.Attribute(attr=name) if is_private(name):
                 yield node.lineno, name

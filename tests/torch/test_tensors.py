@@ -17,6 +17,7 @@ from torchcreator._torch.tensors import (
     foreach_copy_,
     foreach_mul_,
     foreach_zero_,
+    held_in_torch,
     is_plain_meta,
     lazy_view,
     same_generator,
@@ -137,3 +138,16 @@ def test_lists_become_one_row_and_back():
     row = flattened(tensors)
     assert row.tolist() == [1.0] * 4 + [0.0] * 3
     assert [view.shape for view in unflattened(row, tensors)] == [(2, 2), (3,)]
+
+
+def test_what_torch_holds_is_told_from_what_python_holds():
+    """A gradient and the base of a view are held by torch; a tensor in a list is not."""
+    parameter = nn.Parameter(torch.ones(2))
+    gradient, base = torch.ones(2), torch.ones(2, 2)
+    kept = [gradient, base]
+    assert not any(map(held_in_torch, kept))
+    parameter.grad = gradient
+    view = base[0]
+    assert all(map(held_in_torch, kept))
+    del view
+    assert not held_in_torch(base)

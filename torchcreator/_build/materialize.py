@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from types import ModuleType
 from typing import TypeVar
@@ -18,7 +17,7 @@ from torchcreator._chain.default import default_creator
 from torchcreator._errors import BuildError
 from torchcreator._build.fill import fill
 from torchcreator._chain.checks import checked_device
-from torchcreator._recorder.live_tensors import Objects, all_objects, replace
+from torchcreator._recorder.live_tensors import Objects, replace
 from torchcreator._recorder.recording import DEFERRED, Recording, named_tensors
 from torchcreator._recorder.replay import on_meta
 from torchcreator._chain.scope import current_chain
@@ -117,7 +116,7 @@ def _fill_plain(model: nn.Module, recording: Recording, *, loose: bool) -> None:
                 known.setdefault(storage, []).append((tensor, recording.tape.ref(tensor)))
     original = recording.original is not None and recording.original() is model
     if original and loose:
-        known = all_objects(recording.tape, known, gc.get_objects)
+        known = recording.all_objects(known, [model])
     fill(model, recording, known)
 
 

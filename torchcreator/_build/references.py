@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from types import CellType
 from typing import Any
 
 from torch import nn
+
+from torchcreator._spec.live_modules import referrers
 
 
 def take_over(replaced: list[tuple[nn.Parameter, nn.Parameter]]) -> None:
@@ -18,55 +19,72 @@ def take_over(replaced: list[tuple[nn.Parameter, nn.Parameter]]) -> None:
     Args:
         replaced: Pairs of the constructor's parameter and the creator's.
     """
-    # Held by `replaced`'s tuple, the loop variable and the argument; more means someone else.
-    held: list[Any] = [old for old, _ in replaced if sys.getrefcount(old) > 3]
+    # How many references one has that nobody else holds differs between versions of Python.
+    counts = [sys.getrefcount(old) for old, _ in [(object(), None), *replaced]]
+    held: list[Any] = [
+        old for (old, _), count in zip(replaced, counts[1:], strict=True) if count > counts[0]
+    ]
     if not held:
         return
     new_of: dict[int, Any] = {id(old): new for old, new in replaced}
-    tuples = _tuples_around(held, {id(pair) for pair in replaced})
-    for value in tuples.values():
-        _renew(value, tuples, new_of)
-    own = {id(held), id(new_of), id(tuples), *(id(pair) for pair in replaced)}
-    for holder in gc.get_referrers(*held, *tuples.values()):
+    own = {id(held), id(new_of), id(replaced), *map(id, replaced)}
+    fixed = _fixed_around(held, own)
+    for value in fixed.values():
+        _renew(value, fixed, new_of)
+    own |= {id(fixed), *map(id, fixed.values())}
+    for holder in referrers([*held, *fixed.values()]):
         if id(holder) not in own:
             _exchange(holder, new_of)
 
 
-def _tuples_around(held: list[Any], ours: set[int]) -> dict[int, tuple[Any, ...]]:
-    """Return the tuples that hold some objects, or hold tuples that do, by id."""
-    found: dict[int, tuple[Any, ...]] = {}
+def _fixed_around(held: list[Any], own: set[int]) -> dict[int, Any]:
+    """Return what cannot be changed and holds some objects, or holds such a thing, by id."""
+    found: dict[int, Any] = {}
     inner = held
     while inner:
         inner = [
             holder
-            for holder in gc.get_referrers(*inner)
-            if isinstance(holder, tuple) and id(holder) not in ours and id(holder) not in found
+            for holder in referrers(inner)
+            if issubclass(type(holder), (tuple, frozenset))
+            and id(holder) not in own
+            and id(holder) not in found
         ]
         found.update({id(holder): holder for holder in inner})
     return found
 
 
-def _renew(value: Any, tuples: dict[int, tuple[Any, ...]], new_of: dict[int, Any]) -> Any:
+def _renew(value: Any, fixed: dict[int, Any], new_of: dict[int, Any]) -> Any:
     """Return what takes the place of a value; a tuple is made again, from the inside."""
-    if id(value) not in new_of and id(value) in tuples:
-        items = [_renew(item, tuples, new_of) for item in value]
+    if id(value) not in new_of and id(value) in fixed:
+        items = [_renew(item, fixed, new_of) for item in value]
         named = hasattr(value, "_fields")
         new_of[id(value)] = type(value)(*items) if named else type(value)(items)
     return new_of.get(id(value), value)
 
 
-def _exchange(holder: object, new_of: dict[int, Any]) -> None:
+def _exchange(holder: Any, new_of: dict[int, Any]) -> None:
     """Put the new objects into something that holds old ones."""
-    if isinstance(holder, CellType):
+    kind = type(holder)  # not isinstance: proxies may answer anything
+    if kind is CellType:
         holder.cell_contents = new_of.get(id(holder.cell_contents), holder.cell_contents)
-    elif type(holder) is list:
+    elif kind is list:
         holder[:] = [new_of.get(id(value), value) for value in holder]
-    elif type(holder) is set:
+    elif kind is set:
         for value in [value for value in holder if id(value) in new_of]:
             holder.remove(value)
             holder.add(new_of[id(value)])
+    elif issubclass(kind, dict):
+        _exchange_items(holder, new_of)
     else:
-        names = holder if isinstance(holder, dict) else getattr(holder, "__dict__", None)
-        if isinstance(names, dict):
-            for name in [name for name, value in names.items() if id(value) in new_of]:
-                names[name] = new_of[id(names[name])]
+        names = getattr(holder, "__dict__", None)
+        if type(names) is dict:
+            _exchange_items(names, new_of)
+
+
+def _exchange_items(names: dict[Any, Any], new_of: dict[int, Any]) -> None:
+    for name in [name for name, value in names.items() if id(value) in new_of]:
+        names[name] = new_of[id(names[name])]
+    if any(id(name) in new_of for name in names):
+        items = [(new_of.get(id(name), name), value) for name, value in names.items()]
+        names.clear()  # to keep the order
+        names.update(items)

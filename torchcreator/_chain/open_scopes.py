@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import sys
-import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import length_hint
 from threading import Lock, get_ident
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from torchcreator._torch import mode_stack
 from torchcreator._torch.dispatch import dispatch_stack_depth
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from torchcreator._spec.table import SpecTable
     from torchcreator._spec.types import Creator, NextCreator
-
-    Owners: TypeAlias = dict[int, tuple[weakref.ref[nn.Module | SpecTable], str]]
 
 Step: TypeAlias = "tuple[Creator, NextCreator]"
 
@@ -71,6 +65,13 @@ class Names:
         return counted and (len(suffix), suffix) < (len(following), following)
 
 
+class Closing(Protocol):
+    """What ends with the outermost scope."""
+
+    def close(self) -> None:
+        """Undo what was set up."""
+
+
 class Root:
     """What the outermost open scope owns, for all scopes inside it.
 
@@ -79,19 +80,16 @@ class Root:
         depth: How many of the user's modes were active when it opened; those opened later must
             close undisturbed.
         thread: The thread that opened it, or None once it is closed.
-        owners: Which module, or module's table, holds which parameter, by the parameter's id, once
-            that was asked.
-        sticky: The mode that protects values set in it, once there is one.
+        pins: What protects values set in it, once there are some.
     """
 
-    __slots__ = ("depth", "names", "owners", "sticky", "thread")
+    __slots__ = ("depth", "names", "pins", "thread")
 
     def __init__(self, names: Names | None = None) -> None:
         self.names = names  # most scopes name nothing
         self.depth = dispatch_stack_depth() and mode_stack.depth()  # nearly always none is active
         self.thread: int | None = get_ident()
-        self.owners: Owners | None = None
-        self.sticky: mode_stack.OwnMode | None = None
+        self.pins: Closing | None = None
 
     def counted(self) -> Names:
         """Return the names, made when they are first asked for."""
@@ -112,9 +110,9 @@ class Root:
     def close(self) -> None:
         """Undo what was set up for the scope."""
         self.thread = None  # a task that outlives the scope has the root still
-        if self.sticky is not None:
-            mode_stack.remove(self.sticky)
-            self.sticky = None
+        if self.pins is not None:
+            self.pins.close()
+            self.pins = None
 
 
 class Link:

@@ -18,27 +18,24 @@ from torch import nn
 
 from torchcreator._chain.open_scopes import Root, current
 from torchcreator._errors import ScopeError
+from torchcreator._modules.ownership import constructed
 from torchcreator._spec.table import SpecTable, copy_listeners, table_of
 from torchcreator._torch import mode_stack
 from torchcreator._torch.dispatch import no_function_modes, not_compiled, schema_of
 from torchcreator._torch.modules import LOADS
-from torchcreator._torch.tensors import storage_key, weak_storage
+from torchcreator._torch.tensors import is_gone, storage_key, weak_storage
 
 
 class Sticky(mode_stack.OwnMode):
-    """Drop the writes of constructors to pinned storages."""
+    """Drop the writes of constructors to pinned storages.
+
+    Attributes:
+        pins: By how many outermost scopes each storage is pinned, by its key.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        # Weak, so that a replaced parameter's memory is freed; while the weak reference lives the
-        # address is not used again.
-        self.pins: dict[int, object] = {}
-
-    def pin(self, tensor: torch.Tensor) -> None:
-        """Protect the storage of ``tensor``."""
-        with no_function_modes():
-            key, reference = weak_storage(tensor)
-        self.pins[key] = reference
+        self.pins: dict[int, int] = {}
 
     def pinned(self, tensor: object) -> bool:
         """Return whether the storage of ``tensor`` is protected."""
@@ -109,26 +106,64 @@ def constructing(module: nn.Module | None = None) -> bool:
         module: Which one; None means any.
     """
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        code = frame.f_code
-        if code in LOADS:
-            return False
-        if (
-            code.co_name == "__init__"
-            and code.co_argcount
-            and isinstance(owner := frame.f_locals.get(code.co_varnames[0]), nn.Module)
-            and (module is None or owner is module)
-        ):
+    while frame is not None and frame.f_code not in LOADS:
+        owner = constructed(frame)
+        if owner is not None and (module is None or owner is module):
             return True
         frame = frame.f_back
     return False
 
 
+class Pins:
+    """The storages that one outermost scope protects.
+
+    Args:
+        depth: How many of the user's modes were active when it opened.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self.mode = mode_stack.share(Sticky, depth)
+        # Weak, so that a replaced parameter's memory is freed; while the weak reference lives the
+        # address is not used again.
+        self._storages: dict[int, object] = {}
+        self._room = 64
+
+    def pin(self, tensor: torch.Tensor) -> None:
+        """Protect the storage of ``tensor``."""
+        with no_function_modes():
+            key, reference = weak_storage(tensor)
+        if key in self._storages:
+            return
+        if len(self._storages) >= self._room:  # now and then, so that a scope may stay open
+            self._let_go([key for key, storage in self._storages.items() if is_gone(storage)])
+            self._room = 2 * len(self._storages) + 64
+        self._storages[key] = reference
+        with _counting:
+            self.mode.pins[key] = self.mode.pins.get(key, 0) + 1
+
+    def close(self) -> None:
+        """Protect nothing any more."""
+        self._let_go([*self._storages])
+        mode_stack.leave(self.mode)
+
+    def _let_go(self, keys: list[int]) -> None:
+        pins = self.mode.pins
+        with _counting:  # a scope may be closed by another thread
+            for key in keys:
+                pins[key] -= 1
+                if not pins[key]:
+                    del pins[key]
+                del self._storages[key]
+
+
+_counting = threading.RLock()  # a collected generator may leave a scope at any point
+
+
 def keeps(tensor: torch.Tensor) -> bool:
     """Return whether a write to ``tensor`` that is asked for now would be dropped."""
     link = current.get()
-    mode = None if link is None else link.root.sticky
-    return isinstance(mode, Sticky) and mode.pinned(tensor) and constructing()
+    pins = None if link is None else link.root.pins
+    return isinstance(pins, Pins) and pins.mode.pinned(tensor) and constructing()
 
 
 def pin(root: Root, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
@@ -141,24 +176,23 @@ def pin(root: Root, module: nn.Module, name: str, parameter: nn.Parameter) -> No
             "scope, while it is open.",
             "Open the creator_scope inside the thread or task.",
         )
-    mode = root.sticky
-    if not isinstance(mode, Sticky):
-        mode = root.sticky = Sticky()
-        mode_stack.insert(mode, root.depth)
-    mode.pin(parameter)
+    pins = root.pins
+    if not isinstance(pins, Pins):
+        pins = root.pins = Pins(root.depth)
+    pins.pin(parameter)
     table_of(module)  # copies of the module are seen through its table
 
 
 def _follow_copies(original: SpecTable, copied: SpecTable) -> None:
     """Pin the copies of pinned parameters: nn.Transformer initialises the copies it made."""
     link = current.get()
-    mode = None if link is None else link.root.sticky
-    if not isinstance(mode, Sticky):
+    pins = None if link is None else link.root.pins
+    if not isinstance(pins, Pins):
         return
     for name, parameter in original.parameters.items():
         copy = copied.parameters.get(name)
-        if copy is not None and mode.pinned(parameter):
-            mode.pin(copy)
+        if copy is not None and pins.mode.pinned(parameter):
+            pins.pin(copy)
 
 
 copy_listeners.append(_follow_copies)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 
 from torchcreator._errors import ConstraintError, shown
-from torchcreator._optim.full_name import full_name
+from torchcreator._spec.live_modules import full_name
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.tensors import version
 from torchcreator.constraints import _shards

@@ -11,9 +11,9 @@ from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from torchcreator._errors import ConstraintError, VariableTypeError, shown
-from torchcreator._optim.full_name import full_name
 from torchcreator._optim.groups import Constrained
 from torchcreator._optim.plan import Plan
+from torchcreator._spec.live_modules import full_name
 from torchcreator._spec.spec import constraint_epoch, on_first_constraint
 from torchcreator._spec.table import named_specs, specs_of
 from torchcreator._torch import hooks

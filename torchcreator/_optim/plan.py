@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from torchcreator._errors import ConstraintError, TorchCreatorError
-from torchcreator._optim.full_name import full_name
 from torchcreator._optim.groups import UNSEEN, Constrained, Group, Seen, group_kind
+from torchcreator._spec.live_modules import full_name
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator.constraints import _shards
 from torchcreator.constraints._base import Projection, as_projection, misfit

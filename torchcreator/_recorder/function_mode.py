@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from torchcreator._recorder.dispatch_mode import Recorder
 from torchcreator._recorder.fast_paths import SHORTCUTS, passable
+from torchcreator._recorder.live_tensors import Handed
 from torchcreator._recorder.pytree import mapped
 from torchcreator._torch.dispatch import no_dispatch_modes, no_function_modes
 from torchcreator._torch.tensors import storage_key, typed_storage, with_index
@@ -30,10 +31,14 @@ class Disguise(TorchFunctionMode):
 
     Args:
         recorder: Logs what is called.
+
+    Attributes:
+        handed: The tensors that were returned to the constructor.
     """
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
+        self.handed = Handed()
         self._recorder = recorder
 
     def __torch_function__(
@@ -44,15 +49,20 @@ class Disguise(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer a question about a recorded tensor, or pass the call on."""
+        result = self._answer(func, args, kwargs or {})
+        self.handed.note(result)
+        return result
+
+    def _answer(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         shortcut = SHORTCUTS.get(func)
         if shortcut is not None and passable():
-            result = shortcut(self._recorder, args, kwargs or {})
+            result = shortcut(self._recorder, args, kwargs)
             if result is not NotImplemented:
                 return result
         kind = _KINDS.get(func)
         if kind is None and (not kwargs or kwargs.get("device") is None):  # nearly always
-            return func(*args, **(kwargs or {}))
-        return self._special(kind, func, args, kwargs or {})
+            return func(*args, **kwargs)
+        return self._special(kind, func, args, kwargs)
 
     def _special(
         self, kind: Answer | None, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -118,7 +128,7 @@ def _is_meta_asked(recorder: Recorder, func: Function, args: Any, kwargs: Any) -
     Their control flow depends on the numbers drawn (`trunc_normal_` rejects and draws again), so
     each is logged as one operation.
     """
-    frame = sys._getframe(3)  # 1 is _special, 2 is __torch_function__
+    frame = sys._getframe(4)  # 1 is _special, 2 _answer, 3 __torch_function__
     if frame.f_globals is not nn.init.__dict__:
         return False
     code, values = frame.f_code, frame.f_locals

@@ -7,80 +7,135 @@ lists, closures and optimizers. All of them must become real, and stay the objec
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Iterable
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
+from torchcreator._recorder.pytree import META
 from torchcreator._recorder.tape import Ref, Tape
 from torchcreator._torch.dispatch import no_function_modes
-from torchcreator._torch.tensors import can_share_data, exchange, is_plain_meta, viewers
+from torchcreator._torch.tensors import (
+    can_share_data,
+    exchange,
+    held_in_torch,
+    is_plain_meta,
+    viewers,
+)
 
 Object = tuple[torch.Tensor, Ref]
 Objects = dict[int, list[Object]]
 """Tensor objects and what they look at, by storage."""
 
 
-class Births:
-    """Finds the objects born inside the block, without a walk over the whole heap.
+class Handed:
+    """The tensor objects on meta that torch handed to a constructor.
 
-    While the garbage collector rests, every new object stays in its youngest generation.
+    They are held, not watched: `torch.utils.swap_tensors`, which a constructor may call, refuses
+    a tensor that has a weak reference.
     """
 
-    def __enter__(self) -> Births:
-        self._was_enabled = gc.isenabled()
-        gc.disable()
-        self._collections = _collections()
-        return self
+    def __init__(self) -> None:
+        nobodys = torch.empty(0, device=META)
+        self._held: dict[int, torch.Tensor] = {id(nobodys): nobodys}
 
-    def __exit__(self, *_: object) -> None:
-        if self._was_enabled:
-            gc.enable()
+    def note(self, result: Any) -> None:
+        """Remember what a function of torch returned, if it is or has tensors on meta."""
+        kind = type(result)
+        if kind is torch.Tensor or (kind not in _NO_TENSORS and issubclass(kind, torch.Tensor)):
+            if result.is_meta:
+                self._held[id(result)] = result
+        elif kind is list or (kind not in _NO_TENSORS and issubclass(kind, tuple)):
+            for item in result:
+                self.note(item)
 
-    def objects(self) -> list[Any]:
-        """Return the objects born since, and some older ones; to be called inside the block."""
-        if _collections() == self._collections:
-            return gc.get_objects(generation=0)
-        return gc.get_objects()  # someone called gc.collect(): they may be anywhere
+    def kept(self) -> list[torch.Tensor]:
+        """Return those that somebody else holds too, and forget the others."""
+        counts = [sys.getrefcount(tensor) for tensor in self._held.values()]
+        alone = counts[0]  # the first is nobody else's
+        nobodys, *others = self._held.values()
+        kept = [
+            tensor
+            for tensor, count in zip(others, counts[1:], strict=True)
+            if count > alone or held_in_torch(tensor)
+        ]
+        self._held = {id(tensor): tensor for tensor in (nobodys, *kept)}
+        return kept
 
 
-def _collections() -> int:
-    return sum(generation["collections"] for generation in gc.get_stats())
+_NO_TENSORS = frozenset({type(None), bool, int, float, str, torch.Size, torch.dtype, torch.device})
+"""What torch's functions return most besides tensors."""
 
 
-def all_objects(tape: Tape, known: Objects, candidates: Callable[[], Iterable[Any]]) -> Objects:
+def all_objects(tape: Tape, known: Objects, handed: Handed, roots: Iterable[Any]) -> Objects:
     """Return every tensor object whose storage the tape knows.
+
+    Torch counts what looks at a storage. Where that is more than those of ``known``, the others
+    are among the objects that were handed to the constructor; or else it made them past torch's
+    functions (as `nn.Parameter` does) and keeps them where it left them.
 
     Args:
         tape: The tape.
         known: Those that the model holds.
-        candidates: Returns objects among which the others are. Only called where torch counts
-            other references to the storages than those of ``known``.
+        handed: Those that torch handed to the constructor.
+        roots: What everything is reached from that the constructor left behind.
     """
-    for number in range(len(tape)):
-        if viewers(tape.memory(number)) != len(known.get(number, ())):
-            return _recorded(tape, candidates())
-    return known
+    kept = handed.kept()
+    if _complete(tape, known):
+        return known
+    held = [tensor for objects in known.values() for tensor, _ in objects]
+    found = _recorded(tape, [*held, *kept])
+    if _complete(tape, found):
+        return found
+    return _recorded(tape, [*held, *kept, *_reachable(roots)])
 
 
-def _recorded(tape: Tape, objects: Iterable[Any]) -> Objects:
-    """Return the tensors among ``objects`` whose storages the tape knows, by storage."""
+def _complete(tape: Tape, found: Objects) -> bool:
+    storages = range(len(tape))
+    return all(viewers(tape.memory(number)) == len(found.get(number, ())) for number in storages)
+
+
+def _recorded(tape: Tape, tensors: Iterable[torch.Tensor]) -> Objects:
+    """Return those of some tensors whose storages the tape knows, by storage."""
     found: Objects = {}
-    kinds: dict[type, bool] = {}
     with no_function_modes():
-        for value in objects:
-            # Not isinstance: it would ask every lazy proxy on the heap for its class.
-            kind = type(value)
-            is_tensor = kinds.get(kind)
-            if is_tensor is None:
-                is_tensor = kinds[kind] = issubclass(kind, torch.Tensor)
-            if not is_tensor or not is_plain_meta(value):
-                continue
-            storage = tape.find(value)
+        for tensor in {id(tensor): tensor for tensor in tensors}.values():
+            storage = tape.find(tensor) if is_plain_meta(tensor) else None
             if storage is not None:
-                found.setdefault(storage, []).append((value, tape.ref_at(storage, value)))
+                found.setdefault(storage, []).append((tensor, tape.ref_at(storage, tensor)))
     return found
+
+
+def _reachable(roots: Iterable[Any]) -> list[torch.Tensor]:
+    """Return the tensors that are reached from ``roots`` through whatever objects hold them.
+
+    From an object to what it holds, never the other way round: what another thread is still
+    making is reached from nowhere.
+    """
+    found: list[torch.Tensor] = []
+    seen: dict[int, Any] = {}  # held, so that no other object gets their addresses
+    todo = list(roots)
+    while todo:
+        new = {id(value): value for value in todo if id(value) not in seen and gc.is_tracked(value)}
+        seen |= new
+        # Not isinstance: it would ask every lazy proxy for its class.
+        found += (value for value in new.values() if issubclass(type(value), torch.Tensor))
+        todo = gc.get_referents(*map(_ways_on, new.values()))
+    return found
+
+
+def _ways_on(value: Any) -> Any:
+    """Return what leads from an object to those it holds: not to a whole library."""
+    kind = type(value)
+    if kind is FunctionType:  # its globals are left out
+        return (value.__closure__, value.__defaults__, value.__kwdefaults__, value.__dict__)
+    return () if kind in _LIBRARIES or issubclass(kind, type) else value
+
+
+_LIBRARIES = frozenset({ModuleType, CodeType})
 
 
 def replace(tensor: torch.Tensor, real: torch.Tensor, *, requires_grad: bool | None = None) -> None:

@@ -64,14 +64,17 @@ _UNDECLARED: dict[str, frozenset[int | str]] = {
     "batch_norm_gather_stats": frozenset({3, 4}),
     "batch_norm_gather_stats_with_counts": frozenset({3, 4}),
 }
-# By id: operations live for ever, and hashing one is a Python call.
+# By id, as hashing an operation is a Python call; held, as one of a library that was unloaded is
+# gone, and another may get its id.
 _known: dict[int, Traits] = {}
+_held: list[OpOverload] = []
 
 
 def traits_of(func: OpOverload) -> Traits:
     """Return the traits of an operation."""
     found = _known.get(id(func))
     if found is None:
+        _held.append(func)
         found = _known[id(func)] = _read(func)
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ from torch import nn
 from torchcreator._errors import BuildError, VariableTypeError, called, shown
 from torchcreator._recorder.dispatch_mode import Keeps, Recorder, keep_nothing
 from torchcreator._recorder.function_mode import Disguise
-from torchcreator._recorder.live_tensors import Births, Object, Objects, all_objects, replace
+from torchcreator._recorder.live_tensors import Handed, Object, Objects, all_objects, replace
 from torchcreator._recorder.replay import (
     Draws,
     Environment,
@@ -45,12 +45,14 @@ class Recording:
         draws: Where its random numbers come from.
         names: The full names of each storage's tensors, parameters first.
         refs: What each of these names looks at.
+        handed: The tensors that the constructor was given, and may keep anywhere.
         initialised: The storages that must not hold memory which nobody initialised.
     """
 
-    def __init__(self, tape: Tape, draws: Draws) -> None:
+    def __init__(self, tape: Tape, draws: Draws, handed: Handed) -> None:
         self.tape = tape
         self.draws = draws
+        self.handed = handed
         self.names: dict[int, list[str]] = {}
         self.refs: dict[str, Ref] = {}
         self.initialised: set[int] = set()
@@ -94,6 +96,15 @@ class Recording:
         self.initialised.update(parameters.values())
         self.draws.recorded(parameters, others)
         return found
+
+    def all_objects(self, known: Objects, roots: Iterable[object]) -> Objects:
+        """Return every recorded tensor object by its storage, wherever it is held.
+
+        Args:
+            known: Those that the model holds.
+            roots: What the others are reached from.
+        """
+        return all_objects(self.tape, known, self.handed, roots)
 
     def attach(self, model: nn.Module) -> None:
         """Leave the recording with a deferred model, whose copies take it along."""
@@ -251,23 +262,25 @@ def record(
     draws: Draws = ProgramOrder(tape) if seed is None else Streams(tape, seed)
     log = Log(tape, draws)
     recorder = Recorder(log, keeps)
-    recording = Recording(tape, draws)
+    disguise = Disguise(recorder)
+    recording = Recording(tape, draws, disguise.handed)
     try:
-        with Births() as births, around:
-            with ExitStack() as modes:
-                modes.enter_context(Disguise(recorder))
-                modes.enter_context(recorder)
-                if device is not None:
-                    modes.enter_context(device)
-                model = factory(*args, **kwargs)
-            if not isinstance(model, nn.Module):  # whatever its annotation says
-                raise _not_a_module(factory, model)
-            known = recording.name(model, log)
-            objects = all_objects(tape, known, births.objects) if find else {}
+        with around, ExitStack() as modes:
+            modes.enter_context(disguise)
+            modes.enter_context(recorder)
+            if device is not None:
+                modes.enter_context(device)
+            model = factory(*args, **kwargs)
+        if not isinstance(model, nn.Module):  # whatever its annotation says
+            raise _not_a_module(factory, model)
+        known = recording.name(model, log)
     except BaseException:
         draws.recorded({}, {})
         raise
-    return model, recording, objects
+    if find:
+        return model, recording, recording.all_objects(known, [model, factory, args, kwargs])
+    recording.handed.kept()  # lets go of the others
+    return model, recording, {}
 
 
 def _not_a_module(factory: Callable[..., Any], made: object) -> VariableTypeError:

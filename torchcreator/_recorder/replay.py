@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 
 import torch
 
-from torchcreator._recorder.pytree import tensors_in
+from torchcreator._recorder.pytree import mapped, tensors_in
 from torchcreator._recorder.tape import Op, Ref, Tape
 from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._torch.tensors import lazy_view, storage_key
@@ -123,7 +125,7 @@ def filled(tape: Tape, ref: Ref, draws: Draws) -> torch.Tensor | None:
         return None
     op = tape.ops[number]
     usual = op.traits.fills and op.args[0] is ref and tape.is_made(ref) and tape.covers(ref)
-    if not usual or op.default_dtype is not torch.get_default_dtype():
+    if not usual:
         return None
     value = torch.empty_strided(
         ref.size, ref.stride, dtype=ref.dtype, device=tape.device(ref.storage)
@@ -174,22 +176,46 @@ def bytes_of(memory: torch.UntypedStorage) -> torch.Tensor:
     return torch.empty(0, dtype=torch.uint8, device=memory.device).set_(memory)
 
 
-class default_dtype:
-    """Run with the default dtype of an operation's time (``int / int`` depends on it)."""
+def run(op: Op, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Run an operation as under the default dtype of its time, which other threads do not see.
 
-    __slots__ = ("_before", "_wanted")
+    ``int / int`` and ``sqrt(int)`` have the default dtype, and ``int > 0.5`` compares in it. These
+    give the same result where integers come in that dtype to begin with.
+    """
+    dtype = None if op.default_dtype is torch.get_default_dtype() else _promoted(op, args, kwargs)
+    if dtype is not None:
+        as_then = partial(mapped, function=lambda tensor: tensor.to(dtype))
+        with suppress(RuntimeError):  # one of them must be an integer: an index, a mask
+            result = op.func(*as_then(args), **as_then(kwargs))
+            if _misfit(op, result) is None:
+                return result
+    return op.func(*args, **kwargs)
 
-    def __init__(self, wanted: torch.dtype) -> None:
-        self._wanted = wanted
-        self._before = torch.get_default_dtype()
 
-    def __enter__(self) -> None:
-        if self._wanted is not self._before:
-            torch.set_default_dtype(self._wanted)
+def _promoted(op: Op, args: list[Any], kwargs: dict[str, Any]) -> torch.dtype | None:
+    """Return the floats in which an operation computed, if it was from integers alone."""
+    tensors = [*tensors_in(args, kwargs)]
+    given = any(tensor.is_floating_point() or tensor.is_complex() for tensor in tensors)
+    if given or not tensors or op.traits.written or kwargs.get("dtype") is not None:
+        return None
+    results = [output.dtype for output in op.outputs if output is not None]
+    floats = [dtype for dtype in results if dtype.is_floating_point or dtype.is_complex]
+    if floats:
+        return floats[0].to_real()
+    numbers = {type(value) for value in (*args, *kwargs.values())}
+    if complex in numbers:
+        return op.default_dtype.to_complex().to_real()
+    return op.default_dtype if float in numbers else None
 
-    def __exit__(self, *_: object) -> None:
-        if self._wanted is not self._before:
-            torch.set_default_dtype(self._before)
+
+def _misfit(op: Op, result: Any) -> torch.dtype | None:
+    """Return the dtype of a result that has another one than when it was recorded."""
+    results = result if isinstance(result, (tuple, list)) else (result,)
+    for output, real in zip(op.outputs, results, strict=False):
+        if output is not None and real.dtype is not output.dtype:
+            found: torch.dtype = real.dtype
+            return found
+    return None
 
 
 def _real(tape: Tape, value: Any, environment: Environment) -> Any:
@@ -214,16 +240,21 @@ def _execute(tape: Tape, number: int, environment: Environment, draws: Draws) ->
     op = tape.ops[number]
     try:
         args, kwargs = arguments(tape, number, environment)
-        with default_dtype(op.default_dtype):
-            result = (
-                draws.run(number, args, kwargs) if op.traits.draws else op.func(*args, **kwargs)
-            )
+        result = draws.run(number, args, kwargs) if op.traits.draws else run(op, args, kwargs)
         if op.outputs:
+            _check_dtype(op, result)
             _enter(tape, op, result, environment, [*tensors_in(args, kwargs)])
     except ReplayError:
         raise
     except Exception as error:
         raise ReplayError(op) from error
+
+
+def _check_dtype(op: Op, result: Any) -> None:
+    found = _misfit(op, result)
+    if found is not None and op.default_dtype is not torch.get_default_dtype():
+        message = f"it gives {found}, as the default dtype is another one than in the constructor"
+        raise TypeError(message)
 
 
 def _enter(

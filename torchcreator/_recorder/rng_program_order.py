@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from torchcreator._recorder.replay import ReplayError, default_dtype
+from torchcreator._recorder.replay import ReplayError
 from torchcreator._recorder.rng import Explicit, default_generator, scratch_arguments
 from torchcreator._recorder.tape import Op, Tape
 from torchcreator._torch.dispatch import no_function_modes
@@ -128,7 +128,7 @@ class ProgramOrder:
         op = self._tape.ops[number]
         scratch = self._memory(op.args[0].storage) if op.traits.fills else None
         args, kwargs = scratch_arguments(self._tape, number, self, scratch)
-        with torch.no_grad(), no_function_modes(), default_dtype(op.default_dtype):
+        with torch.no_grad(), no_function_modes():
             try:
                 self._draw(number, op, args, kwargs)
             except ReplayError:

@@ -91,6 +91,8 @@ copy_listeners: list[Callable[[SpecTable, SpecTable], None]] = []
 
 _index: dict[int, tuple[weakref.ref[SpecTable], str]] = {}
 """Where each declared parameter was at the last look, by its id; verified at each use."""
+_room = 64
+"""How many places it may have before those of dead modules are taken out."""
 
 
 def attach(parameter: torch.Tensor, declaration: VariableSpec) -> None:
@@ -136,7 +138,42 @@ def declaration_of(parameter: torch.Tensor) -> VariableSpec | None:
     table = None if reference is None else reference()
     if table is not None and table.parameters.get(name) is parameter:
         return table.declared.get(name)
-    return declarations_of([parameter])[0]
+    for table in tables_with(parameter):
+        for name, held, declaration in table.held():
+            if held is parameter:
+                _remember(parameter, table, name)
+                return declaration
+    # FSDP2 takes its shards out of the module: they are found by way of the whole.
+    return declarations_of([parameter])[0] if is_sharded(parameter) else None
+
+
+def live_tables() -> list[SpecTable]:
+    """Return the tables of all live modules."""
+    # tuple(set) is one step for other threads; iterating the set itself is not.
+    return [table for reference in tuple(_live) if (table := reference()) is not None]
+
+
+def tables_with(parameter: torch.Tensor) -> Iterator[SpecTable]:
+    """Yield the tables of the modules that hold a parameter, declared or not."""
+    for table in live_tables():
+        for held in [*table.parameters.values()]:  # other threads may add some
+            if held is parameter:
+                yield table
+                break
+        else:
+            if "parametrizations" in table.modules and any(
+                held is parameter for _, held, _ in table.held()
+            ):
+                yield table
+
+
+def _remember(parameter: torch.Tensor, table: SpecTable, name: str) -> None:
+    """Keep where a parameter is declared, and let go of tables that are gone, now and then."""
+    global _index, _room
+    if len(_index) >= _room:
+        _index = {k: place for k, place in _index.items() if place[0]() is not None}
+        _room = 2 * len(_index) + 64
+    _index[id(parameter)] = (weakref.ref(table), name)
 
 
 def declarations_of(parameters: Sequence[torch.Tensor]) -> list[VariableSpec | None]:
@@ -144,10 +181,9 @@ def declarations_of(parameters: Sequence[torch.Tensor]) -> list[VariableSpec | N
     global _index
     found: dict[int, VariableSpec] = {}
     index: dict[int, tuple[weakref.ref[SpecTable], str]] = {}
-    # tuple(set) is one step for other threads; iterating the set itself is not.
-    for reference in tuple(_live):
-        table = reference()
-        for name, held, declaration in () if table is None else table.held():
+    for table in live_tables():
+        reference = weakref.ref(table)
+        for name, held, declaration in table.held():
             found[id(held)] = declaration
             index[id(held)] = (reference, name)
     _index = index

@@ -6,6 +6,9 @@ entered from inside a hook goes below the modes that were opened after the scope
 
 from __future__ import annotations
 
+from threading import RLock
+from typing import TypeVar
+
 from torchcreator._torch.dispatch import (
     DispatchMode,
     TorchDispatchMode,
@@ -16,14 +19,19 @@ from torchcreator._torch.dispatch import (
 
 
 class OwnMode(DispatchMode):
-    """A mode that `insert` and `remove` move; it does not count for `depth`."""
+    """A mode that `share` and `leave` move; it does not count for `depth`."""
 
     removed = False
+    users = 0
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
         """Let a model be compiled while the mode is active; torch would skip it for ever."""
         return True
+
+
+Mode = TypeVar("Mode", bound=OwnMode)
+_sharing = RLock()  # a collected generator may leave a scope at any point
 
 
 def depth() -> int:
@@ -35,24 +43,36 @@ def depth() -> int:
     return sum(not isinstance(mode, OwnMode) for mode in stack)
 
 
-def insert(mode: OwnMode, depth: int) -> None:
-    """Activate ``mode`` in this thread above the ``depth`` outermost modes of other people."""
-    stack = _take_all()
-    index = passed = 0
-    while index < len(stack) and (passed < depth or isinstance(stack[index], OwnMode)):
-        passed += not isinstance(stack[index], OwnMode)
-        index += 1
-    _put_back([*stack[:index], mode, *stack[index:]])
+def share(kind: type[Mode], depth: int) -> Mode:
+    """Return the mode of a kind above the ``depth`` outermost modes of other people.
+
+    It is made for the first that asks in this thread, and shared by the others: torch calls modes
+    one inside the other, so that those of a thousand tasks would not fit on Python's stack.
+    """
+    with _sharing:
+        stack = _take_all()
+        index = passed = 0
+        while index < len(stack) and (passed < depth or isinstance(stack[index], OwnMode)):
+            passed += not isinstance(stack[index], OwnMode)
+            index += 1
+        found = stack[index - 1] if index else None
+        mode = found if type(found) is kind else kind()
+        _put_back(stack if mode is found else [*stack[:index], mode, *stack[index:]])
+        mode.users += 1
+        return mode
 
 
-def remove(mode: OwnMode) -> None:
-    """Take ``mode`` out of this thread's stack, and leave the others as they are.
+def leave(mode: OwnMode) -> None:
+    """Give a shared mode back; the last one takes it out of the stack, and leaves the others.
 
     A thread can only change its own stack: out of another one's the mode goes when a scope is
     next opened there.
     """
-    mode.removed = True
-    _put_back(_take_all())
+    with _sharing:
+        mode.users -= 1
+        if mode.users == 0:
+            mode.removed = True
+            _put_back(_take_all())
 
 
 def _take_all() -> list[TorchDispatchMode]:

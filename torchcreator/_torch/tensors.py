@@ -32,6 +32,12 @@ def weak_storage(tensor: torch.Tensor) -> tuple[int, object]:
     return int(reference.cdata), reference
 
 
+def is_gone(reference: object) -> bool:
+    """Return whether the storage of a `weak_storage` is no more."""
+    assert isinstance(reference, StorageWeakRef)
+    return bool(reference.expired())
+
+
 def viewers(storage: torch.UntypedStorage) -> int | None:
     """Return how many tensors look at a storage, or None where torch does not say.
 
@@ -43,6 +49,11 @@ def viewers(storage: torch.UntypedStorage) -> int | None:
 
 
 _use_count: Callable[[int], int] | None = getattr(torch._C, "_storage_Use_Count", None)
+
+
+def held_in_torch(tensor: torch.Tensor) -> bool:
+    """Return whether torch itself holds a tensor: as a gradient, or as what another one views."""
+    return bool(tensor._use_count() > 1)  # type: ignore[attr-defined]
 
 
 def exchange(first: torch.Tensor, second: torch.Tensor) -> None:
