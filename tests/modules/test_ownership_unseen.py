@@ -12,7 +12,7 @@ from torch import nn
 
 import torchcreator as tc
 from tests.support.tracing import reading
-from torchcreator._modules import registration
+from torchcreator._modules import ownership
 
 
 def ones(next_creator, **kwargs):
@@ -78,15 +78,15 @@ def test_it_may_be_imported_under_a_tracer():
         kept.append(dict(frame.f_locals))
         return keeping
 
-    before, fresh = sys.gettrace(), dict(registration._FRESH)
+    before, fresh = sys.gettrace(), dict(ownership.FRESH)
     assert fresh.keys() == {True, False}
-    registration._FRESH.clear()
+    ownership.FRESH.clear()
     sys.settrace(keeping)
     try:
-        registration._measure()
+        ownership.measure()
     finally:
         sys.settrace(before)
-    assert fresh == registration._FRESH
+    assert fresh == ownership.FRESH
     assert kept
     assert_ties_are_kept(nn.Embedding(3, 2))
 

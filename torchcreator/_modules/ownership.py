@@ -8,13 +8,16 @@ refers to the parameter. Nothing is kept from one question to the next.
 
 from __future__ import annotations
 
+import _thread
 import gc
 import inspect
 import sys
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.nn.modules.rnn import RNNBase
 
 from torchcreator._spec.live_modules import holders, referrers
@@ -24,6 +27,7 @@ _COPIES_VARIABLES = sys.version_info < (3, 13)
 """Whether `FrameType.f_locals` leaves a copy with the frame, which refers to all once more."""
 _LENDS_VARIABLES = sys.version_info >= (3, 14)
 """Whether a variable may refer to an object uncounted, so that none can be accounted for."""
+SETATTR = nn.Module.__setattr__.__code__
 _HIDDEN = 50_000
 """More objects than these are out of sight of `gc.get_referrers` after `gc.freeze`: those of torch
 alone are more. Python 3.12 starts with a few hundred."""
@@ -163,3 +167,50 @@ def _in_sight(parameter: nn.Parameter, hook: FrameType) -> int:
         if id(holder) not in seen:
             found += [id(value) for value in gc.get_referents(holder)].count(id(parameter))
     return found
+
+
+class _Probe(nn.Module):
+    """Registers fresh parameters in the two ways there are, to count the references to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.assigned = nn.Parameter(torch.empty(0))
+        self.register_parameter("registered", nn.Parameter(torch.empty(0)))
+
+
+class References(NamedTuple):
+    """The references to a parameter that nobody holds, in the hook."""
+
+    counted: int
+    unaccounted: int
+
+
+FRESH: dict[bool, References] = {}
+"""Those of a fresh parameter, by whether it came by assignment."""
+
+
+def _count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    if isinstance(module, _Probe):
+        by_setattr, counted = sys._getframe(2).f_code is SETATTR, sys.getrefcount(parameter)
+        FRESH[by_setattr] = References(counted, unaccounted(parameter))
+
+
+def measure() -> None:
+    """Count in a thread that nobody traces.
+
+    A tracer that reads `FrameType.f_locals` adds references: counted with them, a parameter that
+    a module holds would pass for a fresh one when the tracer is gone.
+    """
+    handle = register_module_parameter_registration_hook(_count)
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def measure() -> None:
+        try:
+            _Probe()
+        finally:
+            done.release()
+
+    _thread.start_new_thread(measure, ())  # `threading` would hand the tracer on
+    done.acquire()
+    handle.remove()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import _thread
 import sys
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from torch import nn
 from torch.fx import GraphModule
 from torch.nn.modules.module import register_module_parameter_registration_hook
@@ -28,7 +26,6 @@ from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.fakes import is_fake
 from torchcreator._torch.modules import LOADING
 
-_SETATTR = nn.Module.__setattr__.__code__
 _REFORMING = (
     "torch.nn.utils.",
     "torch.distributed.",
@@ -58,7 +55,10 @@ def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Pa
     if link is None or link.module_step is None or isinstance(module, _NEVER):
         return None
     registrar = sys._getframe(2)
-    fresh, count = _FRESH[registrar.f_code is _SETATTR], sys.getrefcount(parameter)
+    fresh, count = (
+        ownership.FRESH[registrar.f_code is ownership.SETATTR],
+        sys.getrefcount(parameter),
+    )
     if _in_another_form(registrar) or (
         TABLE in module.__dict__ and is_declared(module, name) and is_sharded(parameter)
     ):
@@ -144,61 +144,14 @@ def _through(link: Link, target: StockTarget) -> Any:
     return made
 
 
-class _Probe(nn.Module):
-    """Registers fresh parameters in the two ways there are, to count the references to them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.assigned = nn.Parameter(torch.empty(0))
-        self.register_parameter("registered", nn.Parameter(torch.empty(0)))
-
-
-class _References(NamedTuple):
-    """The references to a parameter that nobody holds, in the hook."""
-
-    counted: int
-    unaccounted: int
-
-
-_FRESH: dict[bool, _References] = {}
-"""Those of a fresh parameter, by whether it came by assignment."""
-
-
-def _count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
-    if isinstance(module, _Probe):
-        by_setattr, counted = sys._getframe(2).f_code is _SETATTR, sys.getrefcount(parameter)
-        _FRESH[by_setattr] = _References(counted, ownership.unaccounted(parameter))
-
-
-def _measure() -> None:
-    """Count in a thread that nobody traces.
-
-    A tracer that reads `FrameType.f_locals` adds references: counted with them, a parameter that
-    a module holds would pass for a fresh one when the tracer is gone.
-    """
-    handle = register_module_parameter_registration_hook(_count)
-    done = _thread.allocate_lock()
-    done.acquire()
-
-    def measure() -> None:
-        try:
-            _Probe()
-        finally:
-            done.release()
-
-    _thread.start_new_thread(measure, ())  # `threading` would hand the tracer on
-    done.acquire()
-    handle.remove()
-
-
 def install() -> None:
     """Install the registration hook, once; it is never removed.
 
     Taking it away while another thread walks the hooks would be a race, and without a scope it
     only copies the declaration of a `variable` into its owner's table.
     """
-    if _FRESH:
+    if ownership.FRESH:
         return
-    _measure()
+    ownership.measure()
     hook: Any = _on_register  # torch declares a hook without a result, and uses the result
     hooks.install("creators of stock modules", register_module_parameter_registration_hook, hook)
