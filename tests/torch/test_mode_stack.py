@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -135,3 +139,36 @@ def test_modes_are_removed_in_any_order(order):
             mode_stack.remove(own[index])
             assert [mode for mode in stack() if isinstance(mode, Theirs)] == [a, b]
         assert stack() == [a, b]
+
+
+LEFT_BEHIND = """
+import threading, weakref
+from tests.torch.test_mode_stack import Own, dispatch_modes, mode_stack
+
+first, second = Own(), Own()
+freed = weakref.ref(first)
+mode_stack.insert(first, 0)
+thread = threading.Thread(target=mode_stack.remove, args=(first,))
+thread.start()
+thread.join()
+del thread, first
+assert freed() is not None, "only the stack holds it"
+mode_stack.insert(second, 0)
+assert freed() is None
+assert dispatch_modes() == [second]
+mode_stack.remove(second)
+"""
+
+
+def test_a_mode_that_only_the_stack_holds_is_taken_off_it_whole():
+    """A mode removed by another thread leaves at the next insertion, and is not freed before."""
+    debugging = {**os.environ, "PYTHONMALLOC": "debug"}  # what is used after it was freed crashes
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_BEHIND],
+        cwd=Path(__file__).parents[2],
+        env=debugging,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torchcreator._torch.dispatch import (
     DispatchMode,
     TorchDispatchMode,
+    dispatch_modes,
     dispatch_stack_depth,
     pop_dispatch_mode,
     push_dispatch_mode,
@@ -57,8 +58,10 @@ def remove(mode: OwnMode) -> None:
 
 def _take_all() -> list[TorchDispatchMode]:
     """Empty this thread's stack, and return the modes that belong in it, outermost first."""
-    taken = [pop_dispatch_mode() for _ in range(dispatch_stack_depth())]
-    return [mode for mode in reversed(taken) if not (isinstance(mode, OwnMode) and mode.removed)]
+    held = dispatch_modes()  # older torch frees what only its stack holds before it returns it
+    for _ in held:
+        pop_dispatch_mode()
+    return [mode for mode in held if not (isinstance(mode, OwnMode) and mode.removed)]
 
 
 def _put_back(modes: list[TorchDispatchMode]) -> None:
