@@ -58,7 +58,7 @@ def remove(mode: OwnMode) -> None:
 
 def _take_all() -> list[TorchDispatchMode]:
     """Empty this thread's stack, and return the modes that belong in it, outermost first."""
-    held = dispatch_modes()  # older torch frees what only its stack holds before it returns it
+    held = dispatch_modes()  # torch 2.10 frees what only its stack holds before it returns it
     for _ in held:
         pop_dispatch_mode()
     return [mode for mode in held if not (isinstance(mode, OwnMode) and mode.removed)]
