@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from functools import partial, update_wrapper
-from glob import glob
+from pathlib import Path
 
 import nox
 
@@ -59,4 +59,4 @@ def release_check(session: nox.Session) -> None:
     session.install("twine")
     session.run("python", ".ci/check_release.py")
     session.run("bash", ".ci/run", external=True)
-    session.run("twine", "check", "--strict", *glob("build/ci/*.*"))
+    session.run("twine", "check", "--strict", *map(str, Path("build/ci").glob("torchcreator-*")))

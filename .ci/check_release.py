@@ -1,4 +1,4 @@
-"""Check what the files say of a release: its version, its changes, and that nothing is left over."""
+"""Check what the files say of a release: its version, its changes, and that nothing is left."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ ROOT = Path(__file__).parent.parent
 
 def complaints() -> Iterator[str]:
     """Yield what keeps this commit from being released."""
-    version = _found(r'^__version__ = "(.+)"$', "torchcreator/__init__.py")
+    version = _found(r'^__version__ = "([^"]+)"$', "torchcreator/__init__.py")
     changes = (ROOT / "CHANGELOG.md").read_text()
     unreleased = _found(r"^## Unreleased\n(.*?)(?=^## |\Z)", "CHANGELOG.md")
     if unreleased.strip():
         yield "CHANGELOG.md has changes under Unreleased: give them the version's heading."
     if not re.search(rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d$", changes, re.MULTILINE):
-        yield f"CHANGELOG.md has no heading '## {version} - YYYY-MM-DD', and __version__ is {version}."
+        yield f"__version__ is {version}; CHANGELOG.md has no heading '## {version} - YYYY-MM-DD'."
     if _git("tag", "--list", f"v{version}"):
         yield f"The tag v{version} is there already: raise __version__."
     if _git("status", "--porcelain"):
