@@ -38,4 +38,4 @@ def _git(*arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit("\n".join(complaints()))
+    sys.exit("\n".join(complaints()) or None)
