@@ -81,5 +81,6 @@ def test_an_example_prints_what_it_promises(name):
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    printed = sorted(line.rstrip() for line in done.stdout.splitlines())
-    assert printed == sorted(line.strip() for line in EXPECTED[name].strip().splitlines())
+    lines = done.stdout.splitlines()
+    ours = sorted(line.rstrip() for line in lines if not line.startswith("[Gloo] "))  # torch 2.10
+    assert ours == sorted(line.strip() for line in EXPECTED[name].strip().splitlines())
