@@ -12,19 +12,6 @@ from torch import nn
 import torchcreator as tc
 from tests.messages.parts import TYPE, VALUE, message_of
 
-NOT_YET = pytest.mark.xfail(
-    strict=True, reason="the chain does not call _chain.complaints.explain for a TypeError yet"
-)
-NAMELESS = pytest.mark.xfail(
-    strict=True, reason="_chain.default calls an unnamed variable 'Variable', not UNNAMED, yet"
-)
-HALF_MADE = pytest.mark.xfail(
-    strict=True, reason="a creator_scope whose __init__ did not run has no `creators` yet"
-)
-UNTOLD = pytest.mark.xfail(
-    strict=True, reason="_modules.registration does not call complaints.warn_uninitialised yet"
-)
-
 MAKES = {
     "a variable": lambda: tc.variable(1.0, name="gain"),
     "a stock module": lambda: nn.Linear(2, 3),
@@ -55,10 +42,8 @@ WRONG = {
 @pytest.mark.parametrize("around", [[], [passing]], ids=["outermost", "inner"])
 @pytest.mark.parametrize(
     "make",
-    [
-        pytest.param(make, id=id, marks=() if id == "a build" else NOT_YET)
-        for id, make in MAKES.items()
-    ],
+    MAKES.values(),
+    ids=MAKES,
 )
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_creator_that_cannot_be_called_so_is_named(wrong, make, around):
@@ -101,7 +86,6 @@ def test_requires_grad_is_called_trainable(make):
         make()
 
 
-@NAMELESS
 @pytest.mark.parametrize(
     ("kind", "make", "start"),
     [
@@ -130,13 +114,11 @@ def test_a_scope_that_nobody_entered_is_told():
     assert scope is None
 
 
-@HALF_MADE
 def test_a_half_made_scope_can_be_shown():
     """A debugger that looks at one in its constructor sees something, and no error."""
     assert repr(tc.creator_scope.__new__(tc.creator_scope)) == "creator_scope()"
 
 
-@HALF_MADE
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_a_scope_that_could_not_be_made_is_not_told_again(monkeypatch):
     """A misspelt keyword is Python's error; collecting what is left of the object adds none."""
@@ -153,7 +135,6 @@ def halved(next_creator, **kwargs):
     return nn.Parameter(made.detach() * 0.5)
 
 
-@UNTOLD
 def test_a_value_made_of_what_is_not_initialised_is_told():
     """In a plain scope a stock module's parameter holds whatever was in memory, until later."""
     words = re.compile(r"for Linear\.weight.*no value yet.*kwargs\['initial_value'\]", re.DOTALL)

@@ -187,7 +187,7 @@ def factory_arguments(
         raise VariableTypeError(
             f"{caller} got a {kind} that is made already.",
             "Creators decide how a model is made, while it is.",
-            f"Write {caller[:-1]}{kind}, ...), or recreate(model) for one that is finished.",
+            f"Write {caller[:-1]}{kind}, ...): the class, and its arguments.",
         )
     if device is None and seed is None:
         return kwargs

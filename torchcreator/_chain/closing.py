@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from torchcreator._chain import observers
+from torchcreator._chain import endings, observers
 from torchcreator._chain.open_scopes import Link, Root, current
 from torchcreator._errors import ScopeError
 
@@ -31,6 +31,7 @@ def close_out_of_turn(scope: Any, linked: Linking) -> ScopeError:
         root.close()
     if observers.watcher is not None:
         observers.watcher.closed(scope)
+    endings.forget(scope)
     return ScopeError(
         f"Exiting {scope!r} without proper nesting.",
         "A scope that was opened inside it is still open.",

@@ -21,7 +21,7 @@ from torchcreator._chain.checks import (
 from torchcreator._chain.initial_value import tensor_of
 from torchcreator._chain.open_scopes import unique_name
 from torchcreator._chain.target import Asked, Target, target, waiting_target
-from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean, shown
+from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, did_you_mean, shown
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.lazy import uninitialized
 from torchcreator._spec.spec import announce_constraint, spec_from
@@ -138,7 +138,7 @@ def unknown_keyword(name: str | None, unknown: Mapping[str, Any]) -> VariableTyp
     word = next(iter(unknown))
     known = VariableKwargs.__annotations__
     return VariableTypeError(
-        f"Variable {name or 'Variable'!r} got an unexpected keyword {word!r}"
+        f"Variable {name or UNNAMED!r} got an unexpected keyword {word!r}"
         f"{did_you_mean(word, known)}.",
         f"A variable takes {', '.join(known)}.",
         "Correct the keyword, or pass the value to the creators in tags={...}.",
@@ -231,7 +231,7 @@ def make(
 
 def _label(name: Any, module: nn.Module | None) -> str:
     """Return the variable's name as error messages show it."""
-    label: str = "Variable" if name is None else name
+    label: str = UNNAMED if name is None else name
     if not isinstance(label, str) or not label:
         raise (VariableValueError if isinstance(name, str) else VariableTypeError)(
             f"The name of a variable is {shown(name)}.",

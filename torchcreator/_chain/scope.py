@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import ParamSpec
 
-from torchcreator._chain import observers
+from torchcreator._chain import endings, observers
 from torchcreator._chain.closing import close_out_of_turn
 from torchcreator._chain.complaints import (
     already_open,
@@ -68,11 +68,11 @@ class creator_scope:
 
     Scopes nest, and several creators stand for as many scopes, the first one outermost:
     ``creator_scope(a, b)`` is ``with creator_scope(a), creator_scope(b)``. The innermost creator
-    is called first, and its ``next_creator`` is the next scope
-    outward; the outermost one reaches `default_creator`. (TensorFlow's order; Haiku and Flax run
-    the other way round.) A creator may change the keywords, call ``next_creator`` never, once or
-    many times, and return any parameter. Other threads and concurrent asyncio tasks see nothing
-    of it; tasks started inside inherit it.
+    is called first, and its ``next_creator`` is the next one outward; the outermost one reaches
+    `default_creator`. (TensorFlow's order; Haiku and Flax run the other way round.) A creator may
+    change the keywords, call ``next_creator`` never, once or many times, and return any
+    parameter. Other threads and concurrent asyncio tasks see nothing of it; tasks started inside
+    inherit it.
 
     Args:
         *creators: Each is called as ``creator(next_creator, **kwargs)`` for each variable, and
@@ -137,6 +137,8 @@ class creator_scope:
             innermost.root.close()
         if observers.watcher is not None:
             observers.watcher.closed(self)
+        if endings.by_scope:  # some creator has something to say: a pattern that matched nothing
+            endings.closed(self, exc_info[1] if exc_info else None)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Return ``function`` with each of its calls inside a scope of its own."""
@@ -144,8 +146,8 @@ class creator_scope:
         return decorated(self, function)
 
     def __del__(self) -> None:
-        if self.opened is None:
+        if getattr(self, "opened", False) is None:
             warn_never_entered(self)
 
     def __repr__(self) -> str:
-        return f"creator_scope({', '.join(map(called, self.creators))})"
+        return f"creator_scope({', '.join(map(called, getattr(self, 'creators', ())))})"

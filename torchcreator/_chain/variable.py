@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from typing_extensions import Never
 
-from torchcreator._chain.complaints import explained, returned_none
+from torchcreator._chain.complaints import explain, returned_none
 from torchcreator._chain.default import make, unknown_keyword
 from torchcreator._chain.initial_value import in_place
 from torchcreator._chain.open_scopes import current
@@ -130,8 +130,8 @@ def variable(
             tags=tags,
             module=module,
         )
-    except RecursionError as error:
-        raise explained(error, variable, current_chain(), name) from None
+    except (RecursionError, TypeError) as error:
+        explain(error, variable, current_chain(), name)
     finally:
         if aside is not None:
             target.reset(aside)

@@ -13,7 +13,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
-from torchcreator._chain.complaints import explained, returned_none
+from torchcreator._chain.complaints import explain, returned_none, warn_uninitialised
 from torchcreator._chain.open_scopes import Link, current
 from torchcreator._chain.scope import current_chain
 from torchcreator._chain.target import Asked
@@ -26,6 +26,7 @@ from torchcreator._spec.spec import VariableSpec, spec_from
 from torchcreator._spec.table import OWN, TABLE, declaration_of, declare, is_declared
 from torchcreator._torch import hooks
 from torchcreator._torch.dtensor import is_sharded
+from torchcreator._torch.fakes import is_fake
 from torchcreator._torch.modules import LOADING
 from torchcreator._torch.tensors import can_share_data
 
@@ -197,6 +198,8 @@ def _create(link: Link, module: nn.Module, name: str, parameter: nn.Parameter) -
             "Return next_creator(**kwargs), or torch.nn.Parameter(...).",
         )
     adopted = made is target.made
+    if not adopted and target.made is not None and not (target.valued or _is_nowhere(made)):
+        warn_uninitialised(str(target))
     declaration = target.spec if adopted else declaration_of(made)
     if declaration is not None:
         declare(module, name, declaration)
@@ -205,6 +208,11 @@ def _create(link: Link, module: nn.Module, name: str, parameter: nn.Parameter) -
     if link.root.owners is not None:
         ownership.note(link.root, module, name, made)
     return made
+
+
+def _is_nowhere(parameter: nn.Parameter) -> bool:
+    """Return whether a parameter has no value at all, so that none was computed."""
+    return is_lazy(parameter) or parameter.is_meta or is_fake(parameter)
 
 
 def _through(link: Link, target: _StockTarget) -> Any:
@@ -230,8 +238,8 @@ def _through(link: Link, target: _StockTarget) -> Any:
             tags=None,
             module=target.module,
         )
-    except RecursionError as error:
-        raise explained(error, _through, current_chain(), target.name) from None
+    except (RecursionError, TypeError) as error:
+        explain(error, _through, current_chain(), target.name)
     finally:
         _target.reset(token)
     if made is None:

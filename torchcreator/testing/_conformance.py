@@ -74,9 +74,10 @@ def _complaints(creator: Creator, refuses: Refusals) -> Iterator[str]:
     for situation in SITUATIONS:
         before = current.get()
         try:
-            with creator_scope(creator), warnings.catch_warnings():
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # what they say is said here
-                problem = situation()
+                with creator_scope(creator):
+                    problem = situation()
         except refuses:
             continue
         except Exception as error:
