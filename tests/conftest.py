@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,6 +27,15 @@ settings.register_profile(
 )
 settings.load_profile("unhurried")  # how busy a machine is makes no test fail
 
+TESTS = Path(__file__).parent
+CORE = (
+    *("access/", "build/", "chain/", "constraints/", "modules/", "recorder/", "spec/", "torch/"),
+    *("optim/test_steps", "distributed/test_aggregate_gradients", "distributed/test_data_parallel"),
+)
+"""What tells in three minutes whether a version of torch serves; paths that begin so are `core`."""
+NOT_CORE = ("build/test_memory", "build/test_progress")
+"""A process for each measurement, or a build that lasts longer than a second."""
+
 
 def pytest_configure(config):
     """Hide GPUs unless ``-m cuda`` asks for them: ranks are forks, and autograd's threads for a
@@ -33,6 +43,16 @@ def pytest_configure(config):
     """
     if "cuda" not in config.option.markexpr:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` is looked at
+def pytest_collection_modifyitems(items):
+    """Mark the core of the suite."""
+    for item in items:
+        if item.path.is_relative_to(TESTS):
+            path = item.path.relative_to(TESTS).as_posix()
+            if path.startswith(CORE) and not path.startswith(NOT_CORE):
+                item.add_marker("core")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,7 +8,7 @@ from tests.build.constructors import CONSTRUCTORS
 from tests.build.same import assert_builds_same
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", CONSTRUCTORS)
 def test_exact(name):
     """Built without a seed, a model equals the plain one: values, ties, memory, generator."""

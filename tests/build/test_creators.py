@@ -10,6 +10,7 @@ from torch import nn
 
 import torchcreator as tc
 from tests.build.same import tensors_of
+from tests.support import torchscript
 from torchcreator._build.build import build
 from torchcreator._errors import CreatorResultError
 
@@ -282,14 +283,13 @@ def test_garbage_collection_in_a_constructor():
     assert all(not tensor.is_meta for tensor in tensors_of(model).values())
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_scripted_part_does_not_keep_other_specs_from_being_found():
     """A scripted module's parameters live in C++: it has no table, and lookups go on."""
 
     class Mixed(nn.Module):
         def __init__(self):
             super().__init__()
-            self.scripted = torch.jit.script(nn.Linear(2, 3))
+            self.scripted = torchscript.script(nn.Linear(2, 3))
             self.gain = tc.variable([1.0], name="gain")
 
     model = tc.build(Mixed)

@@ -16,7 +16,7 @@ from torchcreator._build.build import build, defer
 from torchcreator._build.materialize import materialize
 from torchcreator._errors import BuildError, VariableTypeError
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 @pytest.mark.parametrize("name", CONSTRUCTORS)

@@ -17,7 +17,7 @@ from torchcreator._build.build import build, defer
 from torchcreator._build.materialize import materialize
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
     pytest.mark.skipif(
         not Path("/proc/self/clear_refs").exists(), reason="needs Linux to measure a peak"
     ),

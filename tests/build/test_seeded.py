@@ -15,7 +15,7 @@ from tests.build.same import assert_same_model, tensors_of
 from torchcreator._build.build import build
 from torchcreator._errors import VariableTypeError
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from torchcreator._build.build import build, defer
 from torchcreator._build.materialize import materialize
 from torchcreator._errors import BuildError
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 WORLD_SIZES = [1, 2, 3, 4]
 SEEDS = [pytest.param(None, id="exact"), pytest.param(7, id="seeded")]

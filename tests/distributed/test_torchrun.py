@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
+from tests.support.ranks import without_gloo
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -34,7 +36,7 @@ def torchrun(folder, *options, restarts=0):
     except subprocess.TimeoutExpired:
         started.terminate()  # torchrun then ends its ranks; a kill would leave them behind
         output, errors = started.communicate()
-    return subprocess.CompletedProcess(command, started.returncode, output, errors)
+    return subprocess.CompletedProcess(command, started.returncode, without_gloo(output), errors)
 
 
 def last_checkpoint(folder):

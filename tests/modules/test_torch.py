@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
 import torchcreator as tc
 from tests.modules.creators import changed, constant
+from tests.support import torchscript
 
 
 def test_compiling_in_a_scope_makes_nothing(ledger):
@@ -45,21 +45,17 @@ def test_tracing_in_a_scope_makes_nothing(ledger):
     assert torch.equal(copied(torch.ones(1, 2)), traced(torch.ones(1, 2)))
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_module_with_specs_can_be_scripted(tmp_path):
     """torch.jit.script takes a module that has specs, saves it, and computes the same."""
     with tc.creator_scope(constant(2.0)), tc.creator_scope(changed(constraint="non_neg")):
         model = nn.Sequential(nn.Linear(2, 2))
-    scripted = torch.jit.script(model)
-    torch.jit.save(scripted, tmp_path / "scripted.pt")
-    loaded = torch.jit.load(tmp_path / "scripted.pt")
+    loaded = torchscript.reloaded(torchscript.script(model), tmp_path / "scripted.pt")
     assert loaded(torch.ones(1, 2)).tolist() == [[6.0, 6.0]]
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_scripted_module_does_not_mislead_the_walk(ledger):
     """A script module makes its tensors as they are asked for; none of them holds a parameter."""
-    scripted = torch.jit.script(nn.LSTM(4, 4))
+    scripted = torchscript.script(nn.LSTM(4, 4))
     with tc.creator_scope(ledger):
         for _ in range(20):
             nn.LSTM(1, 1, bias=False)

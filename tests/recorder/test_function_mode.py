@@ -23,6 +23,7 @@ class Initialised(nn.Module):
         initialise(self.w)
 
 
+@pytest.mark.skipif(torch.__version__ < (2, 13), reason="torch 2.10 and 2.11 skip none on meta")
 @pytest.mark.parametrize("name", ["trunc_normal_", "orthogonal_", "dirac_"])
 def test_initialisers_that_skip_meta_are_one_operation(name):
     """What `torch.nn.init` would skip on meta is logged whole, for its loops depend on draws."""

@@ -72,6 +72,12 @@ def run_ranks(
     return [outcome.result for outcome in outcomes]
 
 
+def without_gloo(printed: str) -> str:
+    """Return what processes printed, without what gloo of torch 2.10 prints of itself."""
+    lines = printed.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("[Gloo] "))
+
+
 def run_scenarios(
     scenarios: list[Callable[[int], Any]], world_size: int, tmp_path: Path
 ) -> dict[str, list[Any]]:

@@ -23,8 +23,6 @@ from torchcreator._torch.hosts import (
     steps_in_backward,
 )
 
-OLDEST = torch.__version__.startswith("2.6.")
-
 
 def test_a_backward_has_a_number_and_an_end():
     """Inside a backward its number is known, and a callback runs once before it returns."""
@@ -41,7 +39,6 @@ def test_a_backward_has_a_number_and_an_end():
     assert current_graph_task() == -1
 
 
-@pytest.mark.skipif(OLDEST, reason="FSDP2 of torch 2.6 does not run on a CPU")
 def test_ddp_and_fsdp_are_as_we_know_them(tmp_path):
     """DDP leaves alone what it is told to; FSDP2 tells its parameters and its mesh."""
 
@@ -77,7 +74,6 @@ def test_every_sharded_parameter_is_listed(tmp_path):
     assert run_ranks(look, 1, tmp_path) == [True]
 
 
-@pytest.mark.skipif(OLDEST, reason="FSDP2 of torch 2.6 does not run on a CPU")
 def test_fsdp_notices_other_memory(tmp_path):
     """A shard that was exchanged is what the next all-gather gathers."""
 

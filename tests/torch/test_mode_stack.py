@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -155,3 +159,35 @@ def test_modes_are_removed_in_any_order(order):
             mode_stack.leave(own[index])
             assert [mode for mode in stack() if isinstance(mode, Theirs)] == [a, b]
         assert stack() == [a, b]
+
+
+LEFT_BEHIND = """
+import threading, weakref
+from tests.torch.test_mode_stack import Own, dispatch_modes, mode_stack
+
+first = mode_stack.share(Own, 0)
+freed = weakref.ref(first)
+thread = threading.Thread(target=mode_stack.leave, args=(first,))
+thread.start()
+thread.join()
+del thread, first
+assert freed() is not None, "only the stack holds it"
+second = mode_stack.share(Own, 0)
+assert freed() is None
+assert dispatch_modes() == [second]
+mode_stack.leave(second)
+"""
+
+
+def test_a_mode_that_only_the_stack_holds_is_taken_off_it_whole():
+    """A mode removed by another thread leaves when one is next shared, and is not freed before."""
+    debugging = {**os.environ, "PYTHONMALLOC": "debug"}  # what is used after it was freed crashes
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_BEHIND],
+        cwd=Path(__file__).parents[2],
+        env=debugging,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 
+import pytest
 import torch
 from torch import nn
 
@@ -112,6 +113,7 @@ def test_tensors_exchange_what_they_hold():
     assert (first.tolist(), second.tolist(), first.note) == ([1.0] * 3, [0.0] * 2, "first")
 
 
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")  # by torch 2.11, although told not to
 def test_plain_meta_tensors_are_told_from_sparse_ones():
     """A dense meta tensor has a storage, a sparse one has none, a real one is not on meta."""
     assert is_plain_meta(torch.empty(1, device="meta"))

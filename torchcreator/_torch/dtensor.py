@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from typing_extensions import TypeIs
@@ -29,12 +28,4 @@ def own_part(whole: torch.Tensor, mesh: DeviceMesh, placements: Sequence[Placeme
     """
     from torch.distributed import tensor  # takes a while to import
 
-    distribute: Any = tensor.distribute_tensor
-    distributed: DTensor
-    if "src_data_rank" in inspect.signature(distribute).parameters:
-        distributed = distribute(whole, mesh, placements, src_data_rank=None)
-    else:  # torch 2.6, whose distribute_tensor() always sends the first rank's
-        everywhere = [tensor.Replicate()] * mesh.ndim
-        held = tensor.DTensor.from_local(whole, mesh, everywhere, run_check=False)
-        distributed = held.redistribute(mesh, placements)
-    return distributed
+    return tensor.distribute_tensor(whole, mesh, placements, src_data_rank=None)

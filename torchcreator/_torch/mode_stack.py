@@ -12,6 +12,7 @@ from typing import TypeVar
 from torchcreator._torch.dispatch import (
     DispatchMode,
     TorchDispatchMode,
+    dispatch_modes,
     dispatch_stack_depth,
     pop_dispatch_mode,
     push_dispatch_mode,
@@ -77,8 +78,10 @@ def leave(mode: OwnMode) -> None:
 
 def _take_all() -> list[TorchDispatchMode]:
     """Empty this thread's stack, and return the modes that belong in it, outermost first."""
-    taken = [pop_dispatch_mode() for _ in range(dispatch_stack_depth())]
-    return [mode for mode in reversed(taken) if not (isinstance(mode, OwnMode) and mode.removed)]
+    held = dispatch_modes()  # torch 2.10 frees what only its stack holds before it returns it
+    for _ in held:
+        pop_dispatch_mode()
+    return [mode for mode in held if not (isinstance(mode, OwnMode) and mode.removed)]
 
 
 def _put_back(modes: list[TorchDispatchMode]) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize
 
 from tests.build.constructors.register import constructor, of
+from tests.support import torchscript
 
 
 @of("parametrizations")
@@ -142,7 +143,7 @@ def transformer():
 
 @of("scripted")
 def scripted():
-    return nn.Sequential(torch.jit.script(nn.Linear(2, 3)), nn.Linear(3, 2))
+    return nn.Sequential(torchscript.script(nn.Linear(2, 3)), nn.Linear(3, 2))
 
 
 @of("nn.functional inside")
