@@ -185,8 +185,15 @@ def _names_device(value: object) -> bool:
 
 
 def _to_kind(kind: str) -> Answer:
+    """Answer for ``tensor.cpu(...)`` or ``tensor.cuda(device, non_blocking, ...)``."""
+
     def to_kind(recorder: Recorder, func: Function, args: Any, kwargs: Any) -> Any:
-        return _to(recorder, torch.Tensor.to, (args[0], kwargs.get("device") or kind), {})
+        tensor, *rest = args
+        words = {**dict(zip(("device", "non_blocking"), rest, strict=False)), **kwargs}
+        asked = words.pop("device", None)
+        if asked is None or type(asked) is int:
+            asked = torch.device(kind, asked)
+        return _to(recorder, torch.Tensor.to, (tensor, asked), words)
 
     return to_kind
 
