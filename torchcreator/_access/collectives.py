@@ -52,7 +52,7 @@ class World:
         """Where a tensor of ours must lie to travel: NCCL moves none from the CPU."""
         if self.size == 1:
             return torch.device("cpu")
-        # "cpu:gloo,cuda:nccl", say
+        # A list of what moves tensors from where, such as cpu:gloo,cuda:nccl.
         kinds = [pair.split(":")[0] for pair in dist.get_backend_config(self.group).split(",")]
         return with_index(torch.device("cpu" if "cpu" in kinds else kinds[0]))
 

@@ -191,9 +191,8 @@ def _to_kind(kind: str) -> Answer:
         tensor, *rest = args
         words = {**dict(zip(("device", "non_blocking"), rest, strict=False)), **kwargs}
         asked = words.pop("device", None)
-        if asked is None or type(asked) is int:
-            asked = torch.device(kind, asked)
-        return _to(recorder, torch.Tensor.to, (tensor, asked), words)
+        place = torch.device(kind, asked) if type(asked) is int else asked or kind
+        return _to(recorder, torch.Tensor.to, (tensor, place), words)
 
     return to_kind
 
