@@ -23,7 +23,7 @@ from benchmarks._rows import Missing, Row
 from benchmarks.device import _outcomes, _wheels
 from benchmarks.device._outcomes import SKIPPED, Outcome
 from benchmarks.device._parts import PARTS, Part, Questions
-from benchmarks.device._tests import outcomes_of
+from benchmarks.device._run_tests import outcomes_of
 
 LEAST = 5.0
 """Seconds below which nothing is started."""

@@ -1,6 +1,6 @@
 """Tests in a process of their own, each told as it ends, so that a hang takes only what follows.
 
-Run as ``python -m benchmarks.device._tests PART DEVICE FILE MARKS TEST_FILE...``.
+Run as ``python -m benchmarks.device._run_tests PART DEVICE FILE MARKS TEST_FILE...``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from benchmarks._process import CHECKOUT
 from benchmarks.device._outcomes import FAILED, OK, SKIPPED, Outcome
 
 STARTED = "started"
+_LONGEST = 4000  # characters of a traceback, of its end
 _GRACE = 5.0  # seconds that a process gets to say where it hangs
 
 
@@ -57,7 +58,7 @@ def outcomes_of(
 
 def _run(arguments: list[str], seconds: float) -> str | None:
     """Run this file as a program; return how it ended, if not by telling of every test."""
-    command = [sys.executable, "-m", "benchmarks.device._tests", *arguments]
+    command = [sys.executable, "-m", "benchmarks.device._run_tests", *arguments]
     environment = {**os.environ, "TORCHCREATOR_DEVICE_SECONDS": str(max(1.0, seconds - _GRACE))}
     process = subprocess.Popen(
         command, cwd=CHECKOUT, env=environment, start_new_session=True, stdin=subprocess.DEVNULL
@@ -109,6 +110,8 @@ class Teller:
             result = FAILED if report.failed else SKIPPED if report.skipped else OK
             check, reason = _short(report.nodeid), _reason(report)
             self._write(Outcome(self._part, check, result, reason, self._seconds))
+            if report.failed:
+                print(report.longreprtext[-_LONGEST:], file=self._out, flush=True)
 
     def pytest_collectreport(self, report: Any) -> None:
         """Say which file could not be read."""
@@ -145,10 +148,12 @@ def main(arguments: Sequence[str]) -> int:
     import pytest
 
     part, device, told, marks, *files = arguments
-    faulthandler.dump_traceback_later(float(os.environ["TORCHCREATOR_DEVICE_SECONDS"]))
-    quiet = ["-q", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-m", marks]
-    teller = Teller(part, device, Path(told))
-    return int(pytest.main([*quiet, *files], plugins=[teller]))
+    seconds = float(os.environ["TORCHCREATOR_DEVICE_SECONDS"])
+    faulthandler.dump_traceback_later(seconds)
+    options = ["-q", "--no-header", "--no-summary", "-m", marks]
+    options += ["-p", "no:cacheprovider", "-p", "no:randomly"]
+    options += ["-o", f"timeout={seconds / 2:.0f}"]  # one test that hangs leaves time for others
+    return int(pytest.main([*options, *files], plugins=[Teller(part, device, Path(told))]))
 
 
 if __name__ == "__main__":
