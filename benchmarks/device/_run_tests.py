@@ -151,7 +151,7 @@ def main(arguments: Sequence[str]) -> int:
     seconds = float(os.environ["TORCHCREATOR_DEVICE_SECONDS"])
     faulthandler.dump_traceback_later(seconds)
     options = ["-q", "--no-header", "--no-summary", "-m", marks]
-    options += ["-p", "no:cacheprovider", "-p", "no:randomly"]
+    options += ["-n", "0", "-p", "no:cacheprovider", "-p", "no:randomly"]
     options += ["-o", f"timeout={seconds / 2:.0f}"]  # one test that hangs leaves time for others
     return int(pytest.main([*options, *files], plugins=[Teller(part, device, Path(told))]))
 

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-NEEDED = {"pytest": "9", "pytest-timeout": "2.3", "hypothesis": "6"}
+NEEDED = {"pytest": "9", "pytest-timeout": "2.3", "pytest-xdist": "3.6", "hypothesis": "6"}
 """What the tests import beside torch and numpy, with the least version that serves."""
 USEFUL = ("safetensors", "transformers")
 """What some of the questions are about; without it they are skipped, and say so."""

@@ -56,7 +56,7 @@ def test_what_is_missing_or_too_old_is_named(monkeypatch):
         return there[name]
 
     monkeypatch.setattr(_wheels.importlib.metadata, "version", version)
-    assert list(_wheels.missing()) == ["pytest>=9", "pytest-timeout>=2.3"]
+    assert list(_wheels.missing()) == ["pytest>=9", "pytest-timeout>=2.3", "pytest-xdist>=3.6"]
     assert list(_wheels.absent()) == ["safetensors", "transformers"]
 
 

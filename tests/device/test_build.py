@@ -155,6 +155,16 @@ def test_seeded_values_depend_on_seed_and_name(device, name):
     assert_states(states(device), before)
 
 
+@pytest.mark.parametrize("name", FACTORIES)
+def test_seeded_values_do_not_depend_on_how_the_device_was_named(device, name):
+    """The argument of `build` and a context around it give the same values."""
+    with device:
+        expected = tc.build(FACTORIES[name], seed=11)
+    assert_same(tc.build(FACTORIES[name], device=device, seed=11), expected)
+    if device.type == "cpu":
+        assert_same(tc.build(FACTORIES[name], seed=11), expected)
+
+
 @pytest.fixture
 def one_of_many(device):
     """Make this process one of 64 ranks that only pretend to be there."""

@@ -24,10 +24,11 @@ class Initialised(nn.Module):
         initialise(self.w)
 
 
+@pytest.mark.parametrize("device", [None, "cpu"], ids=["no device", "a device"])
 @pytest.mark.parametrize("name", ["trunc_normal_", "orthogonal_", "dirac_"])
-def test_initialisers_that_skip_meta_are_one_operation(name):
+def test_initialisers_that_skip_meta_are_one_operation(name, device):
     """What `torch.nn.init` would skip on meta is logged whole, for its loops depend on draws."""
-    model = defer(Initialised, getattr(nn.init, name))
+    model = defer(Initialised, getattr(nn.init, name), device=device)
     assert [op.name for op in model.__dict__[DEFERRED].tape.ops][1:] == [
         {"trunc_normal_": "_no_grad_trunc_normal_"}.get(name, name)
     ]
