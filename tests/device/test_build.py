@@ -196,6 +196,21 @@ def test_a_part_of_a_fake_world(device, one_of_many, seed):
         assert torch.equal(local, expected), name
 
 
+def test_a_shard_goes_where_its_mesh_is(device, one_of_many):
+    """What a constructor would have made on the CPU is drawn there, and its part moved."""
+
+    def factory():
+        return nn.Sequential(nn.Linear(48, 200))
+
+    whole = tc.build(factory, seed=0)
+    model = tc.defer(factory, seed=0)
+    tc.materialize(fully_shard(model, mesh=one_of_many))
+    for name, parameter in model.named_parameters():
+        local = parameter.to_local()
+        assert local.device.type == device.type
+        assert torch.equal(local.cpu(), whole.get_parameter(name).chunk(RANKS)[RANK]), name
+
+
 @pytest.mark.parametrize("device", [CUDA], indirect=True)
 def test_values_are_ready_for_the_stream_that_asked(device):
     """In a stream of the caller's own, large seeded values are made on it, not beside it."""
