@@ -19,6 +19,7 @@ from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks._measure import DEVICE
 from benchmarks._models import Factory
 
 META = torch.device("meta")
@@ -75,11 +76,11 @@ def noted(factory: Factory) -> tuple[nn.Module, Noting]:
 def drawn(factory: Factory) -> nn.Module:
     """Construct a model under the two modes, and give each parameter one seeded draw."""
     model, _ = noted(factory)
-    generator = torch.Generator()
+    generator = torch.Generator(DEVICE)
     exchange: Callable[[torch.Tensor, torch.Tensor], None] = torch.utils.swap_tensors
     with torch.no_grad():
         for number, parameter in enumerate(model.parameters()):
-            value = torch.empty(parameter.shape)
+            value = torch.empty(parameter.shape, device=DEVICE)
             value.uniform_(generator=generator.manual_seed(number))
             exchange(parameter, nn.Parameter(value))
     return model
@@ -92,7 +93,8 @@ def bare_draws(factory: Factory) -> Callable[[], list[torch.Tensor]]:
 
     def draw(numbered: tuple[int, torch.Size]) -> torch.Tensor:
         seed, shape = numbered
-        return torch.empty(shape).normal_(generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator(DEVICE).manual_seed(seed)
+        return torch.empty(shape, device=DEVICE).normal_(generator=generator)
 
     def drawn_at_once() -> list[torch.Tensor]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:

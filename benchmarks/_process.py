@@ -27,7 +27,14 @@ def questions(name: str) -> Sequence[Question]:
     return found
 
 
-def answers_of(name: str, *, quick: bool, device: str = "cpu", limit: float = LIMIT) -> list[Row]:
+def answers_of(
+    name: str,
+    *,
+    quick: bool,
+    device: str = "cpu",
+    limit: float = LIMIT,
+    words: Sequence[str] = (),
+) -> list[Row]:
     """Return a file's rows; if its process dies, those that it had, and that the rest failed.
 
     Args:
@@ -35,15 +42,15 @@ def answers_of(name: str, *, quick: bool, device: str = "cpu", limit: float = LI
         quick: Whether rough figures will do.
         device: Where the questions put tensors.
         limit: Seconds after which it is given up.
+        words: Only rows that contain each of these.
     """
     with tempfile.TemporaryDirectory() as folder:
         answered = Path(folder) / "rows"
         answered.touch()
-        ended = _run(
-            name, ["--rows", str(answered), *(["--quick"] if quick else [])], device, limit
-        )
+        options = ["--rows", str(answered), *(["--quick"] if quick else []), *words]
+        ended = _run(name, options, device, limit)
         rows = [from_dict(json.loads(line)) for line in answered.read_text().splitlines()]
-    left = asked(questions(name), quick=quick)[len(rows) :]
+    left = asked(questions(name), quick=quick, words=words)[len(rows) :]
     return rows + [Missing(one.work, one.against, ended, failed=True) for one in left]
 
 

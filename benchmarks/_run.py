@@ -23,11 +23,7 @@ def main(questions: Sequence[Question]) -> None:
     parser.add_argument("--quick", action="store_true", help="rough figures in an eighth of it")
     parser.add_argument("--rows", type=Path, help="also write each row to this file, as JSON")
     arguments = parser.parse_args()
-    chosen = [
-        question
-        for question in asked(questions, quick=arguments.quick)
-        if all(word in f"{question.work} {question.against}" for word in arguments.word)
-    ]
+    chosen = asked(questions, quick=arguments.quick, words=arguments.word)
     rows = []
     for row in answers(chosen, quick=arguments.quick):
         rows.append(row)
@@ -38,9 +34,16 @@ def main(questions: Sequence[Question]) -> None:
         print(table(rows))
 
 
-def asked(questions: Sequence[Question], *, quick: bool) -> list[Question]:
-    """Return what such a run asks."""
-    return [question for question in questions if question.brief or not quick]
+def asked(
+    questions: Sequence[Question], *, quick: bool, words: Sequence[str] = ()
+) -> list[Question]:
+    """Return what such a run asks: of the rows that contain each of the words."""
+    return [
+        question
+        for question in questions
+        if (question.brief or not quick)
+        and all(word in f"{question.work} {question.against}" for word in words)
+    ]
 
 
 def answers(questions: Sequence[Question], *, quick: bool) -> Iterator[Row]:

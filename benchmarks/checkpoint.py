@@ -18,7 +18,7 @@ from torch import nn
 
 import torchcreator as tc
 from benchmarks import _memory
-from benchmarks._measure import DEVICE, Pair, Question, Take, question
+from benchmarks._measure import DEVICE, Pair, Question, SkipQuestion, Take, question
 from benchmarks._models import llama_config, llama_of
 from benchmarks._peers import peer
 from benchmarks._run import main
@@ -27,6 +27,7 @@ GIB = float(os.environ.get("TORCHCREATOR_BENCHMARK_GIB", "2"))
 WIDTH = 2048
 LAYERS = max(1, int(GIB * 2**30 / (4 * WIDTH * WIDTH)))
 WORK = f"`build` with `from_checkpoint`, {GIB:g} GiB"
+THERE = f"{WORK}, straight onto the device"
 LLAMA = f"`build(Llama)` with `from_checkpoint`, {GIB:g} GiB"
 
 Way = Callable[[Path], nn.Module]
@@ -64,6 +65,37 @@ def copied(path: Path) -> nn.Module:
     return full.to(DEVICE)
 
 
+def built_there(path: Path) -> nn.Module:
+    """Build it on the device, with its values from the file."""
+    with tc.creator_scope(tc.creators.from_checkpoint(path)):
+        return tc.build(model, device=DEVICE, seed=0)
+
+
+def loaded_there(path: Path) -> nn.Module:
+    """Construct it on meta, and assign tensors that safetensors puts on the device."""
+    with torch.device("meta"):
+        empty = model()
+    read = peer("safetensors.torch").load_file(path, device=str(DEVICE))
+    empty.load_state_dict(read, assign=True)
+    return empty
+
+
+def through_pinned_memory(path: Path) -> nn.Module:
+    """Construct it on meta, and send each tensor of the file through one pinned buffer."""
+    if DEVICE.type == "cpu":
+        raise SkipQuestion("pinned memory is for copies to another device")
+    with torch.device("meta"):
+        empty = model()
+    read = peer("safetensors.torch").load_file(path)
+    buffer = torch.empty(WIDTH, WIDTH, pin_memory=True)
+    placed = {}
+    for name, value in read.items():
+        torch.cuda.current_stream().synchronize()  # the copy before may still read the buffer
+        placed[name] = buffer.copy_(value).to(DEVICE, non_blocking=True)
+    empty.load_state_dict(placed, assign=True)
+    return empty
+
+
 def accelerated(path: Path) -> nn.Module:
     """Do it accelerate's way."""
     accelerate = peer("accelerate")
@@ -92,6 +124,8 @@ def comparison(
     other: Way,
     *,
     against: str,
+    work: str = WORK,
+    ours: Way = built,
     at_most: float | None = None,
     seconds: float = 10.0,
     headline: bool = False,
@@ -99,10 +133,10 @@ def comparison(
     """Return the question how a build compares with another way to load the same file."""
 
     def pair() -> Iterator[Pair]:
-        yield functools.partial(built, saved()), functools.partial(other, saved())
+        yield functools.partial(ours, saved()), functools.partial(other, saved())
 
     return question(
-        WORK,
+        work,
         against=against,
         at_most=at_most,
         seconds=seconds,
@@ -169,6 +203,15 @@ QUESTIONS = [
     ),
     comparison(accelerated, against="accelerate's `load_checkpoint_and_dispatch`"),
     comparison(copied, against="plain construction and `load_state_dict`", seconds=1.0),
+    comparison(
+        loaded_there,
+        against="meta, `load_file(device=…)`, `assign=True`",
+        work=THERE,
+        ours=built_there,
+    ),
+    comparison(
+        through_pinned_memory, against="a copy through pinned memory", work=THERE, ours=built_there
+    ),
     against_transformers,
     memory("built", WORK, at_most=32 / 1024 / GIB),
     memory("assigned", "meta, `load_file`, `assign=True`"),

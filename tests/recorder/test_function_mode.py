@@ -13,6 +13,7 @@ from torch import nn
 import torchcreator as tc
 from torchcreator._build.build import build, defer
 from torchcreator._errors import BuildError
+from torchcreator._recorder import function_mode
 from torchcreator._recorder.recording import DEFERRED, record
 
 
@@ -24,10 +25,11 @@ class Initialised(nn.Module):
 
 
 @pytest.mark.skipif(torch.__version__ < (2, 13), reason="torch 2.10 and 2.11 skip none on meta")
+@pytest.mark.parametrize("device", [None, "cpu"], ids=["no device", "a device"])
 @pytest.mark.parametrize("name", ["trunc_normal_", "orthogonal_", "dirac_"])
-def test_initialisers_that_skip_meta_are_one_operation(name):
+def test_initialisers_that_skip_meta_are_one_operation(name, device):
     """What `torch.nn.init` would skip on meta is logged whole, for its loops depend on draws."""
-    model = defer(Initialised, getattr(nn.init, name))
+    model = defer(Initialised, getattr(nn.init, name), device=device)
     assert [op.name for op in model.__dict__[DEFERRED].tape.ops][1:] == [
         {"trunc_normal_": "_no_grad_trunc_normal_"}.get(name, name)
     ]
@@ -170,3 +172,41 @@ def test_a_constructor_that_fails():
     """A constructor's own mistake raises torch's own error, at the line that made it."""
     with pytest.raises(RuntimeError, match=r"size of tensor a|not match|expanded size"):
         build(lambda: nn.Linear(2, 2).weight.data.copy_(torch.ones(3)))
+
+
+ASKED = {
+    "nothing": ((), {}, "cuda"),
+    "an index": ((1,), {}, "cuda:1"),
+    "index 0 by its word": ((), {"device": 0}, "cuda:0"),
+    "a device": ((torch.device("cuda", 2),), {}, "cuda:2"),
+    "a name": (("cuda:3",), {}, "cuda:3"),
+}
+
+
+@pytest.mark.parametrize(("args", "kwargs", "device"), ASKED.values(), ids=ASKED)
+def test_which_gpu_a_tensor_goes_to(monkeypatch, args, kwargs, device):
+    """`tensor.cuda(1)`, which `Module.cuda(1)` calls, names a GPU by its index."""
+    asked = []
+    monkeypatch.setattr(function_mode, "_to", lambda recorder, func, *rest: asked.append(rest))
+    tensor = torch.ones(1)
+    function_mode._to_kind("cuda")(None, torch.Tensor.cuda, (tensor, *args), kwargs)
+    ((moved, place), words) = asked[0]
+    assert (moved is tensor, torch.device(place), words) == (True, torch.device(device), {})
+
+
+def test_memory_that_is_pinned():
+    """Pinned memory is made at once, or refused where there is none, as in plain construction."""
+
+    class Pinned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.empty(3, pin_memory=True).fill_(2.0))
+
+    if torch.cuda.is_available():
+        assert build(Pinned).w.is_pinned()
+    else:
+        with pytest.raises(RuntimeError, match=r"pin|NVIDIA") as plain:
+            Pinned()
+        with pytest.raises(RuntimeError, match=r"pin|NVIDIA") as built:
+            build(Pinned)
+        assert str(built.value) == str(plain.value)

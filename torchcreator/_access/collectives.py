@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from torchcreator._errors import DistributedError, VariableTypeError, VariableValueError
 from torchcreator._spec.enums import VariableAggregation
+from torchcreator._torch.tensors import with_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,9 +50,11 @@ class World:
     @property
     def device(self) -> torch.device:
         """Where a tensor of ours must lie to travel: NCCL moves none from the CPU."""
-        if self.size > 1 and dist.get_backend(self.group) == "nccl":
-            return torch.device("cuda", torch.cuda.current_device())
-        return torch.device("cpu")
+        if self.size == 1:
+            return torch.device("cpu")
+        # A list of what moves tensors from where, such as cpu:gloo,cuda:nccl.
+        kinds = [pair.split(":")[0] for pair in dist.get_backend_config(self.group).split(",")]
+        return with_index(torch.device("cpu" if "cpu" in kinds else kinds[0]))
 
 
 def aggregate(

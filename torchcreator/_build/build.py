@@ -45,7 +45,7 @@ def build(
     skipped, reordered, sharded or made at the same time, initialisations that are overwritten are
     left out, several threads work, and the default generator is left alone.
 
-    Inside another recorder or a ``FakeTensorMode`` the factory is simply called.
+    Inside another recorder or a ``FakeTensorMode`` the factory is simply called, on ``device``.
 
     Args:
         factory: Called as ``factory(*args, **kwargs)``; a module class, say. Returns one module.
@@ -82,10 +82,10 @@ def build(
     """
     seed = checked_seed(seed, "build()")
     kwargs = factory_arguments("build()", factory, args, kwargs, device=device, seed=seed)
-    if inside_another_recorder():
-        with nullcontext() if device is None else torch.device(device):
-            return factory(*args, **kwargs)
     place = checked_place(device, "build()")
+    if inside_another_recorder():
+        with nullcontext() if place is None else place:
+            return factory(*args, **kwargs)
     model, recording, objects = recorded(factory, args, kwargs, device=place, seed=seed, find=True)
     fill(model, recording, objects)
     recording.draws.finish()
@@ -107,7 +107,7 @@ def defer(
     deferring leaves as it is: two models deferred in a row without ``seed`` start alike.
 
     Creators are not called before `materialize`. Inside another recorder or a ``FakeTensorMode``
-    the factory is simply called.
+    the factory is simply called, on ``device``.
 
     Args:
         factory: Called as ``factory(*args, **kwargs)``; returns one module.
@@ -135,10 +135,10 @@ def defer(
     """
     seed = checked_seed(seed, "defer()")
     kwargs = factory_arguments("defer()", factory, args, kwargs, device=device, seed=seed)
-    if inside_another_recorder():
-        with nullcontext() if device is None else torch.device(device):
-            return factory(*args, **kwargs)
     place = checked_place(device, "defer()")
+    if inside_another_recorder():
+        with nullcontext() if place is None else place:
+            return factory(*args, **kwargs)
     model, recording, _ = recorded(factory, args, kwargs, device=place, seed=seed, find=False)
     recording.attach(model)
     return model

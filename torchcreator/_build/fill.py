@@ -50,6 +50,7 @@ def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
     for held, name, tensor in scripted:
         held[name] = tensor
     _check_filled(model, modules, recording)
+    _flatten(modules)
 
 
 def _held_by_script(modules: list[nn.Module]) -> Iterator[tuple[dict[str, Any], str, Any]]:
@@ -58,6 +59,13 @@ def _held_by_script(modules: list[nn.Module]) -> Iterator[tuple[dict[str, Any], 
         if isinstance(module, torch.jit.ScriptModule):
             yield from ((module._parameters, *item) for item in module._parameters.items())
             yield from ((module._buffers, *item) for item in module._buffers.items())
+
+
+def _flatten(modules: list[nn.Module]) -> None:
+    """Let cuDNN have the weights of recurrent modules in one piece, as their constructors do."""
+    for module in modules:
+        if isinstance(module, nn.RNNBase):
+            module.flatten_parameters()
 
 
 def _check_filled(model: nn.Module, modules: list[nn.Module], recording: Recording) -> None:

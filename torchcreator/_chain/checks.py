@@ -9,6 +9,8 @@ import torch
 from torch.distributed import GroupMember, ProcessGroup
 
 from torchcreator._errors import VariableTypeError, VariableValueError, shown
+from torchcreator._torch.dispatch import dispatch_modes, no_dispatch_modes, no_function_modes
+from torchcreator._torch.fakes import is_fake_mode
 
 
 def checked_form(
@@ -91,7 +93,10 @@ def _usable(device: Any) -> torch.device:
     checked = torch.device(device)
     if checked not in _used:
         if checked.type not in ("cpu", "meta"):
-            torch.empty(0, device=checked)
+            if any(map(is_fake_mode, dispatch_modes())):
+                return checked  # fake tensors are on any device, which is no less absent for it
+            with no_dispatch_modes(), no_function_modes():  # a recorder would make no tensor
+                torch.empty(0, device=checked)
         _used.add(checked)
     return checked
 

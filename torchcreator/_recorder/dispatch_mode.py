@@ -88,6 +88,8 @@ class Recorder(DispatchMode):
         if like is not None:  # its shape counts, not its content
             args = (blank(like), *args[1:])
         kwargs = {**kwargs, "device": device}
+        if kwargs.get("pin_memory"):  # memory of another kind, which a replay could not make
+            return self._run(func, traits, args, kwargs, [])
         try:
             out = func(*args, **_on_meta(kwargs))
         except Exception:  # no meta kernel, or the constructor's own mistake: see what happens

@@ -7,14 +7,13 @@ A constructor that can tell that it is being recorded may behave otherwise: `tor
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from torchcreator._recorder.asked_by_torch import is_cuda, is_meta
 from torchcreator._recorder.dispatch_mode import Recorder
 from torchcreator._recorder.fast_paths import SHORTCUTS, passable
 from torchcreator._recorder.live_tensors import Handed
@@ -122,25 +121,6 @@ def _is_on(kind: str) -> Answer:
     return lambda recorder, func, args, kwargs: recorder.log.device_of(args[0]).type == kind
 
 
-def _is_meta_asked(recorder: Recorder, func: Function, args: Any, kwargs: Any) -> bool:
-    """Answer no, except to the functions of `torch.nn.init` that return early on meta.
-
-    Their control flow depends on the numbers drawn (`trunc_normal_` rejects and draws again), so
-    each is logged as one operation.
-    """
-    frame = sys._getframe(4)  # 1 is _special, 2 _answer, 3 __torch_function__
-    if frame.f_globals is not nn.init.__dict__:
-        return False
-    code, values = frame.f_code, frame.f_locals
-    words = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    tensor, *options = words
-    function = getattr(nn.init, code.co_name)
-    if recorder.keeps(values[tensor]):
-        return False  # it draws as often as without a recorder, and writes nothing
-    recorder.log.call(function, values[tensor], {word: values[word] for word in options})
-    return True
-
-
 def _read(recorder: Recorder, func: Function, args: Any, kwargs: Any) -> Any:
     """Replay first. An array is read-only: a write through it could not be seen."""
     with no_dispatch_modes():
@@ -195,8 +175,14 @@ def _names_device(value: object) -> bool:
 
 
 def _to_kind(kind: str) -> Answer:
+    """Answer for ``tensor.cpu(...)`` or ``tensor.cuda(device, non_blocking, ...)``."""
+
     def to_kind(recorder: Recorder, func: Function, args: Any, kwargs: Any) -> Any:
-        return _to(recorder, torch.Tensor.to, (args[0], kwargs.get("device") or kind), {})
+        tensor, *rest = args
+        words = {**dict(zip(("device", "non_blocking"), rest, strict=False)), **kwargs}
+        asked = words.pop("device", None)
+        place = torch.device(kind, asked) if type(asked) is int else asked or kind
+        return _to(recorder, torch.Tensor.to, (tensor, place), words)
 
     return to_kind
 
@@ -259,9 +245,9 @@ _T = torch.Tensor
 # They arrive as fresh method wrappers, equal but never identical: a dict compares them right.
 _KINDS: dict[Function, Answer] = {
     _attribute("device"): _device,
-    _attribute("is_meta"): _is_meta_asked,
+    _attribute("is_meta"): is_meta,
     _attribute("is_cpu"): _is_on("cpu"),
-    _attribute("is_cuda"): _is_on("cuda"),
+    _attribute("is_cuda"): is_cuda,
     _attribute("is_xpu"): _is_on("xpu"),
     _attribute("is_mps"): _is_on("mps"),
     _T.get_device: _index,

@@ -64,7 +64,8 @@ def default_generator(device: torch.device) -> torch.Generator:
     if device.type == "cpu":
         return torch.default_generator
     module = torch.get_device_module(device)
-    index = module.current_device() if device.index is None else device.index
+    current = module.current_device()  # starts the device: it has no generators before
+    index = current if device.index is None else device.index
     generator: torch.Generator = module.default_generators[index]
     return generator
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
+import torch
 from torch import nn
 
 from torchcreator._build.build import checked_place, checked_seed, factory_arguments, recorded
@@ -81,7 +83,7 @@ def inspect(
     kwargs = factory_arguments("inspect()", model_or_factory, args, kwargs, **given)
     with tracing() as trace:
         if inside_another_recorder():
-            model, recording = _plain(model_or_factory, args, kwargs), None
+            model, recording = _plain(model_or_factory, args, kwargs, place), None
         else:
             model, recording, _ = recorded(
                 model_or_factory, args, kwargs, device=place, seed=seed, find=False
@@ -93,11 +95,14 @@ def inspect(
         return _foresee(model, name, decided, recording_of(model) or recording, trace)
 
 
-def _plain(factory: Callable[..., nn.Module], args: Any, kwargs: Any) -> nn.Module:
+def _plain(
+    factory: Callable[..., nn.Module], args: Any, kwargs: Any, device: torch.device | None
+) -> nn.Module:
     """Call a factory with the open scopes around it: within a recorder, creators act at once."""
     token = current.set(relinked(current.get(), linked))
     try:
-        model = factory(*args, **kwargs)
+        with nullcontext() if device is None else device:
+            model = factory(*args, **kwargs)
     finally:
         current.reset(token)
     if not isinstance(model, nn.Module):

@@ -117,6 +117,14 @@ def explicit_devices(self):
 
 
 @constructor
+def moved_in_another_layout(self):
+    images = torch.randn(2, 3, 4, 5)
+    self.w = nn.Parameter(images.cpu(memory_format=torch.channels_last))
+    self.v = nn.Parameter(images.to("cpu", memory_format=torch.channels_last))
+    assert self.w.stride() == self.v.stride() == (60, 1, 15, 3)
+
+
+@constructor
 def honest_meta(self):
     self.w = nn.Parameter(torch.empty(3, device="meta"))
     with torch.device("meta"):
