@@ -24,7 +24,7 @@ from torchcreator._chain.target import Asked, Target, target, waiting_target
 from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, did_you_mean, shown
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.lazy import uninitialized
-from torchcreator._spec.spec import announce_constraint, spec_from
+from torchcreator._spec.spec import announce_constraint, announce_policy, spec_from
 from torchcreator._spec.table import attach
 from torchcreator._spec.types import Device, InitialValue, Shape, VariableKwargs
 from torchcreator.constraints import check
@@ -200,6 +200,8 @@ def make(
     )
     if constraint is not None or aggregation is _MEAN:
         _check_policies(constraint, aggregation, data, waiting, kind, label)
+    if aggregation is not _NONE or synchronization is not _AUTO or process_group is not None:
+        announce_policy()
     if waiting is None:
         parameter = (
             uninitialized(trainable, device, kind)

@@ -8,7 +8,7 @@ import torch
 
 from torchcreator._errors import ConstraintError, TorchCreatorError
 from torchcreator._optim.full_name import full_name
-from torchcreator._optim.groups import UNSEEN, Constrained, Group, Seen, group_kind
+from torchcreator._optim.groups import Constrained, Group, Seen, group_kind
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator.constraints import _shards
 from torchcreator.constraints._base import Projection, as_projection, misfit
@@ -77,13 +77,13 @@ class Plan:
                     failures += _unless(found_inf, group, due)
                 elif due:
                     failures += group.project(due)
-                group.remember()
+                group.remember(due)
         _raise(failures)
 
     def forget(self) -> None:
-        """Take every parameter for written, whatever its version says."""
+        """Take every parameter that has a gradient for written, whatever its version says."""
         for seen in self.seen.values():
-            seen.version = UNSEEN
+            seen.forgotten = True
 
     def everything(self) -> None:
         """Project every parameter, whether or not it was written."""

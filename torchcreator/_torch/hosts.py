@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,6 +43,31 @@ def ignore_in_ddp(model: nn.Module, names: set[str]) -> Callable[[], None]:
             setattr(model, attribute, former)
 
     return undo
+
+
+def active_ddp() -> DistributedDataParallel | None:
+    """Return the DDP whose forward is running, the innermost of several."""
+    return DistributedDataParallel._active_ddp_module
+
+
+def held_by_ddp(parameter: torch.Tensor) -> bool:
+    """Return whether a DDP of somebody's has a parameter and does not ignore it.
+
+    It looks for all who refer to the class of DDP, so it is not for every step.
+    """
+    return any(
+        held is parameter and name not in ddp.parameters_to_ignore
+        for ddp in gc.get_referrers(DistributedDataParallel)
+        if isinstance(ddp, DistributedDataParallel)
+        for name, held in ddp.module.named_parameters(remove_duplicate=False)
+    )
+
+
+accumulation_hooks = attrgetter("_post_accumulate_grad_hooks")
+"""Return the hooks that run when a parameter has its gradient, in the dictionary that holds them.
+
+Whatever gives a parameter another tensor inside, as `swap_tensors` does, takes the hooks away.
+"""
 
 
 @dataclass(frozen=True, eq=False)
