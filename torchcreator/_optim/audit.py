@@ -97,11 +97,12 @@ def _is_neglected(parameter: torch.Tensor, spec: VariableSpec) -> bool:
 
 def _name(parameter: torch.Tensor) -> str:
     (spec,) = specs_of([parameter])
-    return full_name(parameter, "?" if spec is None else spec.name)
+    # By its name in a model first: what it was made as may be no more than "Variable".
+    return full_name(parameter, "") or ("?" if spec is None else spec.name)
 
 
 def _neglected(parameter: torch.Tensor, spec: VariableSpec) -> DistributedError:
-    name = full_name(parameter, spec.name)
+    name = _name(parameter)
     instead = (
         "Before somebody wraps the model, write torchcreator.distributed.prepare(model) (for "
         "accelerate, Trainer, Lightning, Fabric, or a DDP of your own); or wrap it with "

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 _gradient = attrgetter("grad")
+
+
 class Constrained(NamedTuple):
     """A parameter that has a constraint."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
@@ -50,6 +51,18 @@ def active_ddp() -> DistributedDataParallel | None:
     return DistributedDataParallel._active_ddp_module
 
 
+def joins_unevenly(ddp: DistributedDataParallel) -> bool:
+    """Return whether a DDP is in ``join()`` and divides by the number of ranks still there."""
+    config: Any = ddp._join_config
+    return bool(config.enable) and not ddp._divide_by_initial_world_size
+
+
+def joins(ddp: DistributedDataParallel) -> bool:
+    """Return whether a DDP is in ``join()``."""
+    config: Any = ddp._join_config
+    return bool(config.enable)
+
+
 def held_by_ddp(parameter: torch.Tensor) -> bool:
     """Return whether a DDP of somebody's has a parameter and does not ignore it.
 
@@ -63,11 +76,21 @@ def held_by_ddp(parameter: torch.Tensor) -> bool:
     )
 
 
-accumulation_hooks = attrgetter("_post_accumulate_grad_hooks")
-"""Return the hooks that run when a parameter has its gradient, in the dictionary that holds them.
+inside_of = attrgetter("_cdata")
+"""Return the address of what is inside a tensor object, and has its hooks.
 
-Whatever gives a parameter another tensor inside, as `swap_tensors` does, takes the hooks away.
+`swap_tensors` exchanges it. An address means something while its tensor lives: an AccumulateGrad
+node that somebody keeps, keeps it.
 """
+
+
+def forget_lost_hooks(parameter: torch.Tensor) -> None:
+    """Let hooks be registered again that run when a parameter has its gradient.
+
+    After `swap_tensors` the object still lists those that are gone, and torch takes what is then
+    registered for one more of them, which never runs.
+    """
+    parameter._post_accumulate_grad_hooks = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,34 +98,63 @@ class ShardedParameter:
     """A parameter in the hands of FSDP2, and this rank's place in its data-parallel mesh."""
 
     sharded: nn.Parameter
-    whole: nn.Parameter | None
     rank: int
     size: int
+    _parameter: Any
+    _group: Any
+
+    @property
+    def whole(self) -> nn.Parameter | None:
+        """The whole parameter, None before its first all-gather."""
+        return getattr(self._parameter, "_unsharded_param", None)
+
+    @property
+    def divisor(self) -> float | None:
+        """What gradients are divided by in place of the size, where that was set."""
+        factor: float | None = self._group.gradient_divide_factor
+        return factor
+
+    def divisor_later(self) -> Callable[[], float]:
+        """Return a function that returns what gradients are divided by; it keeps nothing alive."""
+        group, size = weakref.ref(self._group), self.size
+
+        def divisor() -> float:
+            alive = group()
+            factor = None if alive is None else alive.gradient_divide_factor
+            return size if factor is None else float(factor)
+
+        return divisor
 
 
 def sharded_parameters(module: nn.Module) -> list[ShardedParameter]:
-    """Return what one FSDP2 module shards itself; ``whole`` is None before its first all-gather.
+    """Return what one FSDP2 module shards itself.
 
     Rank and size are those of FSDP's own mesh: with tensor parallelism a parameter's mesh is
     bigger, and FSDP divides gradients by the size of its own.
     """
-    state: Any = module._get_fsdp_state()  # type: ignore[operator]
-    groups = getattr(state, "_fsdp_param_groups", None)
-    if groups is None:  # torch < 2.12 has at most one
-        groups = [state._fsdp_param_group] if state._fsdp_param_group else []
     return [
         ShardedParameter(
             sharded=parameter.sharded_param,
-            whole=getattr(parameter, "_unsharded_param", None),
             rank=getattr(group.mesh_info, "shard_mesh_rank", 0)
             + getattr(group.mesh_info, "shard_mesh_size", 1)
             * getattr(group.mesh_info, "replicate_mesh_rank", 0),
             size=getattr(group.mesh_info, "shard_mesh_size", 1)
             * getattr(group.mesh_info, "replicate_mesh_size", 1),
+            _parameter=parameter,
+            _group=group,
         )
-        for group in groups
+        for group in sharding_groups(module)
         for parameter in group.fsdp_params
     ]
+
+
+def sharding_groups(module: nn.Module) -> list[Any]:
+    """Return FSDP2's own records of what one module shards, gathers and reduces together."""
+    state: Any = module._get_fsdp_state()  # type: ignore[operator]
+    groups: list[Any] | None = getattr(state, "_fsdp_param_groups", None)
+    if groups is None:  # torch < 2.12 has at most one
+        groups = [state._fsdp_param_group] if state._fsdp_param_group else []
+    return groups
 
 
 def all_sharded_parameters() -> list[ShardedParameter]:

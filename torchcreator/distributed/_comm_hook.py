@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,8 +12,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from torchcreator._access.collectives import World
+from torchcreator._errors import DistributedError
 from torchcreator._torch.tensors import foreach_mul_, foreach_zero_
-from torchcreator.distributed._arrivals import Arrival, Gradients
+from torchcreator.distributed._arrivals import Arrival, Came, Gradients, nodes
+from torchcreator.distributed._in_ddp import HeldByDDP
 from torchcreator.distributed._policy import FIRST, SUM, Managed, narrower
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class _Plan:
     silent: torch.Tensor | None
 
 
-class BucketReduction:
+class BucketReduction(HeldByDDP):
     """The comm hook of one DDP: scales each gradient in its bucket, then sums the bucket.
 
     MEAN and ONLY_FIRST_REPLICA may be scaled here, after accumulation: both leave a gradient that
@@ -66,10 +67,11 @@ class BucketReduction:
         world: World,
         wire: torch.dtype | None,
     ) -> None:
-        # Weak, or the hook would keep the DDP alive that keeps the hook.
-        self._ddp = weakref.ref(ddp)
+        super().__init__(ddp, managed)
         self._world = world
         self._wire = wire
+        self._came = Came()
+        self._nodes = dict(zip(self._held, nodes([m.parameter for m in managed]), strict=True))
         self._policy = {id(m.parameter): m.aggregation for m in managed}
         self._plans: dict[tuple[int, ...], _Plan] = {}
         self._raw: set[int] = set()
@@ -101,10 +103,44 @@ class BucketReduction:
 
         return on_arrival
 
+    ours = True
+    final_in_backward = False
+
+    def take(self, managed: list[Managed]) -> None:
+        """Do nothing: what DDP reduces is the same for ever."""
+
+    def look(self) -> bool:
+        """Return False: DDP itself does not survive a conversion of what it wraps."""
+        return False
+
+    def came_past(self, keys: frozenset[int]) -> list[int]:
+        """Return those of the parameters, by their ids, whose gradient no bucket brought."""
+        came = self._came.until_step()
+        if len(came) == len(self._held):
+            return []
+        missing = [self._held[key] for key in keys & self._held.keys() if key not in came]
+        brought = [m for m in missing if m.parameter.grad is not None]
+        for m, node in zip(brought, nodes([m.parameter for m in brought]), strict=True):
+            if node is not self._nodes[id(m.parameter)]:
+                raise DistributedError(
+                    f"The gradient of variable {m.name!r} was not reduced.",
+                    "DDP has its hooks on what the parameter was when it wrapped the model, and it "
+                    "was converted since. Nothing is written yet.",
+                    "Convert the model first (by .to(), say), then wrap it.",
+                )
+        return []
+
+    def remove(self) -> None:
+        """Take the factors away."""
+        for arrival in self._arrivals:
+            arrival.remove()
+
     def reduce(self, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
         """Scale and sum one bucket: DDP's communication hook."""
         buffer = bucket.buffer()
-        plan = self._plan(bucket.parameters(), buffer)
+        parameters = bucket.parameters()
+        self._came.add(*map(id, parameters))
+        plan = self._plan(parameters, buffer)
         raw = plan.keys & self._raw
         self._raw -= raw
         if buffer.is_sparse:

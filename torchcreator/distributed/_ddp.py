@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError, TorchCreatorError, shown
 from torchcreator._torch.hosts import ignore_in_ddp
 from torchcreator.distributed._comm_hook import BucketReduction
+from torchcreator.distributed._handle import owner_besides
 from torchcreator.distributed._policy import Managed
 
 
@@ -84,6 +86,25 @@ def refuse_mixed_precision(function: str, mixed_precision: object) -> None:
         "Compute in torch.autocast(), and let gradients travel in data_parallel(model, "
         "compress=torch.bfloat16); or use fully_shard() with its MixedPrecisionPolicy.",
     )
+
+
+def refuse_two(managed: list[Managed]) -> None:
+    """Raise if another DDP has one of the parameters already.
+
+    Raises:
+        DistributedError: It has, and is still there.
+    """
+    for m in managed:
+        other = owner_besides(None, m.parameter)
+        if other is not None and other.is_wrapper:
+            other = None
+            gc.collect()  # a DDP that is gone may wait for it
+            if (other := owner_besides(None, m.parameter)) is not None and other.is_wrapper:
+                raise DistributedError(
+                    f"Variable {m.name!r} is in the hands of another DistributedDataParallel.",
+                    "Both would reduce its gradient, and neither knows of the other.",
+                    "Wrap a model once; delete the first before you wrap it anew.",
+                )
 
 
 def install(

@@ -1,0 +1,97 @@
+"""What happens before each forward of a model with policies."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from torchcreator._access.collectives import World
+from torchcreator._errors import DistributedError
+from torchcreator.distributed import _ddp
+from torchcreator.distributed._handle import GradientAggregation
+from torchcreator.distributed._in_ddp import InDDP
+from torchcreator.distributed._initial import share
+from torchcreator.distributed._policy import survey
+from torchcreator.distributed._structure import Structure
+from torchcreator.distributed._verify import check_specs
+
+
+class Watch:
+    """Takes notice of what has become of a model, before a forward that may have a backward.
+
+    A forward pre-hook of a model with policies. It keeps them, so that they live as long as the
+    model and no longer. A copy of the model, or an unpickled one, has one that knows nothing: a
+    plain module's does nothing, and that of a DDP, which carries on by itself, sets them up anew.
+    """
+
+    def __init__(self) -> None:
+        self.aggregation: GradientAggregation | None = None
+        self.structure: Structure | None = None
+
+    def __reduce__(self) -> tuple[type[Watch], tuple[()]]:
+        return Watch, ()
+
+    def __call__(self, model: nn.Module, args: object) -> None:
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+            return  # traced into a graph as nothing
+        if self.aggregation is not None:
+            self.aggregation.look()
+        elif isinstance(model, DistributedDataParallel):
+            attach(model)
+
+
+def watch(model: nn.Module, aggregation: GradientAggregation) -> None:
+    """Put policies in force, and look at the model before each of its forwards."""
+    watching = Watch()
+    watching.aggregation = aggregation
+    aggregation.put_in_force(watching, model.register_forward_pre_hook(watching))
+
+
+def kept(model: nn.Module) -> GradientAggregation | None:
+    """Return the policies in force that were set up for a model by itself."""
+    for hook in model._forward_pre_hooks.values():
+        if isinstance(hook, Watch) and hook.aggregation is not None:
+            return hook.aggregation
+    return None
+
+
+def release(model: nn.Module) -> None:
+    """End what an earlier call installed, so that nothing is reduced or multiplied twice."""
+    for key, hook in list(model._forward_pre_hooks.items()):
+        if isinstance(hook, Watch):
+            if hook.aggregation is not None:
+                hook.aggregation.remove()
+            model._forward_pre_hooks.pop(key, None)
+
+
+def attach(ddp: DistributedDataParallel) -> GradientAggregation:
+    """Carry out in a DDP that somebody made what the variables of its model declare.
+
+    Every rank must call it.
+
+    Raises:
+        DistributedError: The ranks declare different variables; or the DDP holds a variable that
+            is not to be reduced by it, or computes in another dtype than it stores.
+    """
+    _ddp.refuse_mixed_precision("aggregate_gradients()", ddp.mixed_precision)
+    world = World.of(ddp.process_group)
+    managed = survey(ddp.module)
+    check_specs(managed, world)
+    for m in managed:
+        if (m.per_rank or m.has_own_group) and not _ddp.ignores(ddp, m):
+            raise DistributedError(
+                f"Variable {m.name!r} is in the hands of DistributedDataParallel, and "
+                + ("has a value per rank." if m.per_rank else "has a process group of its own."),
+                "DDP has overwritten it with rank 0's value when it wrapped the model.",
+                "Wrap the model with torchcreator.distributed.data_parallel(model) instead, which "
+                "keeps such variables out; or write torchcreator.distributed.prepare(model) before "
+                "somebody else wraps it.",
+            )
+    release(ddp)
+    held = [m for m in managed if not _ddp.ignores(ddp, m)]
+    _ddp.refuse_two(held)
+    share([m for m in managed if m.has_own_group], world)
+    aggregation = GradientAggregation(ddp, InDDP(ddp, held, world), world)
+    watch(ddp, aggregation)
+    return aggregation
