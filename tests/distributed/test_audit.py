@@ -35,7 +35,7 @@ def test_what_is_as_it_should_be_is_left_alone(played, case):
 
 
 def test_a_step_inside_the_backward(played):
-    """However it was hooked, a step before the gradient is reduced is refused, and writes nothing."""
+    """However it was hooked, a step before the gradient is reduced is refused."""
     for results in played["stepped_by_a_hook"]:
         assert len(results) == 4
         for message, value in results:

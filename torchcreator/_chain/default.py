@@ -198,10 +198,13 @@ def make(
         if trainable is None
         else _checked_trainable(trainable, kind, label)
     )
-    if constraint is not None or aggregation is _MEAN:
+    if not (
+        constraint is None
+        and synchronization is _AUTO
+        and aggregation is _NONE
+        and process_group is None
+    ):
         _check_policies(constraint, aggregation, data, waiting, kind, label)
-    if aggregation is not _NONE or synchronization is not _AUTO or process_group is not None:
-        announce_policy()
     if waiting is None:
         parameter = (
             uninitialized(trainable, device, kind)
@@ -271,7 +274,8 @@ def _check_policies(
     dtype: torch.dtype,
     label: str,
 ) -> None:
-    """Refuse what is not defined for this shape or dtype; announce the constraint that is."""
+    """Refuse what is not defined for this shape or dtype; announce what is."""
+    announce_policy()
     if constraint is not None:
         known = data if data is not None or waiting is None else waiting.parameter
         if known is not None and not is_lazy(known):  # of the others, the first step will tell

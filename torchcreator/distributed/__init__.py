@@ -7,6 +7,7 @@ from torchcreator.distributed._buffers import aggregate_buffer
 from torchcreator.distributed._data_parallel import data_parallel
 from torchcreator.distributed._fsdp import per_rank_parameters
 from torchcreator.distributed._handle import GradientAggregation
+from torchcreator.distributed._prepare import prepare
 from torchcreator.distributed._reads import synchronize, synchronized
 from torchcreator.distributed._state import load_state_dict, state_dict
 from torchcreator.distributed._verify import verify
@@ -18,6 +19,7 @@ __all__ = [
     "data_parallel",
     "load_state_dict",
     "per_rank_parameters",
+    "prepare",
     "state_dict",
     "synchronize",
     "synchronized",

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError, VariableTypeError
 from torchcreator._torch.dtensor import is_sharded
+from torchcreator._torch.hosts import ignore_in_ddp
 from torchcreator.distributed import _ddp, _options
 from torchcreator.distributed._buffers import declared_buffers
 from torchcreator.distributed._handle import GradientAggregation, Transport
@@ -98,6 +99,8 @@ def data_parallel(
         share_buffers(list(buffers.values()), world)
         transport = _transport(ddp, list(reduced(ours)), world, compress)
         watch(ddp, GradientAggregation(ddp, transport, world, wire))
+        # Of somebody who wraps the DDP in another one.
+        ignore_in_ddp(ddp, {f"module.{name.lstrip('.')}" for name in ignored})
     return ddp
 
 

@@ -112,6 +112,24 @@ def install(
 ) -> BucketReduction:
     """Give a DDP the comm hook that carries the policies out, and return what has to be kept."""
     reduction = BucketReduction(ddp, managed, world=world, wire=wire)
-    # DDP looks at the hook's annotations, and compares them as objects: a lambda has none.
-    ddp.register_comm_hook(None, lambda state, bucket: reduction.reduce(bucket))
+    ddp.register_comm_hook(HookState(reduction), reduce_bucket)
     return reduction
+
+
+class HookState:
+    """What DDP hands to its communication hook, and a copy or a pickle of the DDP does not have."""
+
+    def __init__(self, reduction: BucketReduction | None = None) -> None:
+        self.reduction = reduction
+
+    def __reduce__(self) -> tuple[type[HookState], tuple[()]]:
+        return HookState, ()
+
+
+def reduce_bucket(state: Any, bucket: Any) -> Any:
+    """Reduce one bucket of a DDP: its communication hook."""
+    return state.reduction.reduce(bucket)
+
+
+# DDP looks at a hook's annotations and compares them as objects, which these, being text, are not.
+reduce_bucket.__annotations__.clear()

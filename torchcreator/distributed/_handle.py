@@ -171,6 +171,10 @@ class GradientAggregation:
         """
         if self._hook is not None:
             self._hook.remove()
+        self.give_way()
+
+    def give_way(self) -> None:
+        """Reduce nothing any more; somebody else does."""
         _clear(self.transport, self._reducer)
         self._owned = {}
         owners.unregister(self)

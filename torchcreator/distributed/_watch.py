@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
+from torchcreator._torch.hosts import active_ddp
 from torchcreator.distributed import _ddp
 from torchcreator.distributed._handle import GradientAggregation
 from torchcreator.distributed._in_ddp import InDDP
@@ -20,25 +23,70 @@ from torchcreator.distributed._verify import check_specs
 class Watch:
     """Takes notice of what has become of a model, before a forward that may have a backward.
 
-    A forward pre-hook of a model with policies. It keeps them, so that they live as long as the
-    model and no longer. A copy of the model, or an unpickled one, has one that knows nothing: a
-    plain module's does nothing, and that of a DDP, which carries on by itself, sets them up anew.
+    A forward pre-hook of a model with policies, or of one that was prepared for them. It keeps
+    them, so that they live as long as the model and no longer. Inside a DDP that somebody made,
+    it sets them up there. A copy of the model, or an unpickled one, has one that knows nothing:
+    that of a DDP, which carries on by itself, sets them up anew; a plain module's does nothing.
     """
 
     def __init__(self) -> None:
         self.aggregation: GradientAggregation | None = None
         self.structure: Structure | None = None
+        self._outside: weakref.ref[DistributedDataParallel] | None = None
+        # Not a decorator: that would import dynamo, a second, with this module.
+        self._not_traced = torch.compiler.disable(_look)
 
     def __reduce__(self) -> tuple[type[Watch], tuple[()]]:
         return Watch, ()
 
     def __call__(self, model: nn.Module, args: object) -> None:
-        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-            return  # traced into a graph as nothing
-        if self.aggregation is not None:
+        if not torch.is_grad_enabled():
+            return
+        if not torch.compiler.is_compiling():
+            _look(self, model)
+        elif self.aggregation is None:
+            # Of a compiled model that was prepared: its graph begins behind this.
+            self._not_traced(self, model)
+
+    def look(self, model: nn.Module) -> None:
+        """Set policies up where they are not in force, and look at the model where they are."""
+        outer = active_ddp()
+        if outer is not None and kept(outer) is None and _is_in(model, outer):
+            if isinstance(model, DistributedDataParallel):
+                self._step_back(model, outer)
+            attach(outer)
+        if self._outside is not None:
+            _refuse_alone(outer, self._outside())
+        elif self.aggregation is not None:
             self.aggregation.look()
         elif isinstance(model, DistributedDataParallel):
             attach(model)
+
+    def _step_back(self, inner: DistributedDataParallel, outer: DistributedDataParallel) -> None:
+        """Let a DDP around a DDP reduce alone: both have their hooks on the same gradients."""
+        if self.aggregation is not None:
+            self.aggregation.give_way()
+        inner.require_backward_grad_sync = False
+        self._outside = weakref.ref(outer)
+
+
+def _look(watching: Watch, model: nn.Module) -> None:
+    watching.look(model)
+
+
+def _is_in(model: nn.Module, outer: nn.Module) -> bool:
+    return any(module is model for module in outer.modules())
+
+
+def _refuse_alone(
+    active: DistributedDataParallel | None, outer: DistributedDataParallel | None
+) -> None:
+    if active is None or active is not outer:
+        raise DistributedError(
+            "A DistributedDataParallel that another one wraps was called by itself.",
+            "The outer one reduces the gradients, and takes no part in this call.",
+            "Call the outer one; or wrap the model once.",
+        )
 
 
 def watch(model: nn.Module, aggregation: GradientAggregation) -> None:
@@ -46,6 +94,12 @@ def watch(model: nn.Module, aggregation: GradientAggregation) -> None:
     watching = Watch()
     watching.aggregation = aggregation
     aggregation.put_in_force(watching, model.register_forward_pre_hook(watching))
+
+
+def prewatch(model: nn.Module) -> None:
+    """Look at a model that nobody has wrapped yet."""
+    if not any(isinstance(hook, Watch) for hook in model._forward_pre_hooks.values()):
+        model.register_forward_pre_hook(Watch())
 
 
 def kept(model: nn.Module) -> GradientAggregation | None:

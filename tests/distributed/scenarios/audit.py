@@ -144,7 +144,7 @@ TOLD = {
     nobody: "Variable 'w' declares the aggregation SUM, and nobody carries that out.",
     only_the_first: "Variable 'w' declares the aggregation ONLY_FIRST_REPLICA, and nobody",
     in_a_plain_ddp: "declares the aggregation SUM, and nobody carries that out.",
-    per_rank_in_a_plain_ddp: "has a value per rank (NONE), and is in the hands of a DistributedData",
+    per_rank_in_a_plain_ddp: "has a value per rank (NONE), and is in the hands of a Distrib",
     own_group: "Variable 'w' declares a group of its own, and nobody carries that out.",
     nested_in_a_part: "Variable '0.0.w' declares the aggregation SUM",
     a_copy: "Variable 'w' declares the aggregation SUM",

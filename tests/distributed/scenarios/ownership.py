@@ -110,7 +110,7 @@ def other_ranks(rank):
     model = nn.Sequential(Summed())
     aggregate_gradients(model[0])
     try:
-        aggregate_gradients(model, group=alone)
+        aggregate_gradients(model, process_group=alone)
     except tc.TorchCreatorError as error:
         return str(error)
 
