@@ -41,13 +41,18 @@ class Audit:
         self._late = [p for p in parameters if id(p) in late and p.grad is not None]
         self._epoch = owners.epoch(), policy_epoch()
         self._frozen: list[torch.Tensor] = []
+        self.per_rank: list[torch.Tensor] = []
+        """Those that are trained and have a value per rank."""
         self._orphans: list[tuple[torch.Tensor, VariableSpec]] = []
         owned: dict[Owner, list[torch.Tensor]] = {}
         for p, spec in zip(parameters, specs_of(parameters), strict=True):
             owner = owners.owner_of(p)
             if not p.requires_grad and spec is not None:
                 self._frozen.append(p)
-            elif owner is not None:
+                continue
+            if spec is not None and spec.synchronization in _PER_RANK:
+                self.per_rank.append(p)
+            if owner is not None:
                 owned.setdefault(owner, []).append(p)
             elif spec is not None and _is_neglected(p, spec):
                 self._orphans.append((p, spec))

@@ -17,13 +17,14 @@ from torch.optim.optimizer import (
 
 from torchcreator._errors import ConstraintError, VariableTypeError, shown
 from torchcreator._optim.audit import Audit, many_ranks
+from torchcreator._optim.averaged import averages, project_sequences
 from torchcreator._optim.full_name import full_name
-from torchcreator._optim.groups import Constrained
+from torchcreator._optim.groups import Constrained, Group
 from torchcreator._optim.plan import Plan
 from torchcreator._spec.spec import constraint_epoch, on_first_constraint, on_first_policy
 from torchcreator._spec.table import named_specs, specs_of
 from torchcreator._torch import hooks
-from torchcreator._torch.hosts import is_zero_redundancy, overlaps_with_ddp
+from torchcreator._torch.hosts import is_zero_redundancy, overlaps_with_ddp, step_on_every_rank
 
 ModelOrParameters: TypeAlias = nn.Module | torch.Tensor | Iterable[torch.Tensor]
 
@@ -41,6 +42,7 @@ class OptimizerPlan(Plan):
         super().__init__(() if wrapped else members, earlier)
         if wrapped and members and overlaps_with_ddp(optimizer):
             self.failures.append(_no_hook_runs(full_name(members[0].parameter, members[0].name)))
+        self._averaging = weakref.ref(optimizer) if averages(optimizer) else _nothing
         self.audit: Audit | None = None
         self.looked = False
 
@@ -55,11 +57,24 @@ class OptimizerPlan(Plan):
                 return False
         return True
 
-    def ask(self) -> None:
+    def _project(self, group: Group, due: list[torch.Tensor]) -> list[ConstraintError]:
+        optimizer = self._averaging()
+        failures: list[ConstraintError] = []
+        if optimizer is not None:
+            failures += project_sequences(optimizer, due, group.project)
+        return failures + group.project(due)
+
+    def ask(self, optimizer: Optimizer) -> None:
         """Make sure that what several ranks are to agree on is carried out by somebody."""
         if self.audit is None or not self.audit.fits():
             self.audit = Audit([p for ps in self.held for p in ps])
+            if self.audit.per_rank and is_zero_redundancy(optimizer):
+                step_on_every_rank(optimizer, self.audit.per_rank)
         self.audit.check()
+
+
+def _nothing() -> None:
+    return None
 
 
 _plans: weakref.WeakKeyDictionary[Optimizer, OptimizerPlan] = weakref.WeakKeyDictionary()
@@ -80,7 +95,7 @@ def before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, A
     plan.looked = True
     plan.forget()
     if many_ranks():
-        plan.ask()
+        plan.ask(optimizer)
 
 
 def after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -76,9 +76,12 @@ class Plan:
                 if due and found_inf is not None and found_inf.is_cuda:
                     failures += _unless(found_inf, group, due)
                 elif due:
-                    failures += group.project(due)
+                    failures += self._project(group, due)
                 group.remember(due)
         _raise(failures)
+
+    def _project(self, group: Group, due: list[torch.Tensor]) -> list[ConstraintError]:
+        return group.project(due)
 
     def forget(self) -> None:
         """Take every parameter that has a gradient for written, whatever its version says."""

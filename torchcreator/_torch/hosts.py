@@ -186,6 +186,32 @@ def overlaps_with_ddp(optimizer: Any) -> bool:
     return bool(optimizer._overlap_with_ddp)
 
 
+def step_on_every_rank(optimizer: Any, parameters: list[torch.Tensor]) -> None:
+    """Let a ZeroRedundancyOptimizer step parameters on every rank, and send them to none.
+
+    It gives each parameter to one rank, which steps it and overwrites the others'.
+
+    Args:
+        optimizer: The optimizer; it does not overlap with DDP.
+        parameters: Those of its parameters that have a value per rank.
+    """
+    apart = {id(p) for p in parameters}
+    own = {id(p) for group in optimizer.optim.param_groups for p in group["params"]}
+    partition = optimizer._partition_parameters()
+    if not any(id(p) in apart for groups in partition for g in groups for p in g["params"]):
+        return
+    for i, group in enumerate(optimizer.param_groups):
+        local = optimizer.optim.param_groups[i]
+        more = [p for p in group["params"] if id(p) in apart and id(p) not in own]
+        # Another dictionary: this one is also that of the partition.
+        optimizer.optim.param_groups[i] = {**local, "params": [*local["params"], *more]}
+    for groups in partition:
+        for group in groups:
+            group["params"] = [p for p in group["params"] if id(p) not in apart]
+    optimizer._device_to_params_per_rank_cache.clear()
+    optimizer._build_param_buckets()
+
+
 def steps_in_backward(parameter: nn.Parameter) -> bool:
     """Return whether an optimizer steps this parameter inside the backward."""
     return hasattr(parameter, "_in_backward_optimizers")

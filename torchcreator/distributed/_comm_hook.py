@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
+from torchcreator._torch.hosts import current_graph_task, joins_unevenly
 from torchcreator._torch.tensors import foreach_mul_, foreach_zero_
 from torchcreator.distributed._arrivals import Arrival, Came, Gradients, nodes
-from torchcreator.distributed._in_ddp import HeldByDDP
+from torchcreator.distributed._in_ddp import HeldByDDP, refuse_held_back
 from torchcreator.distributed._policy import FIRST, SUM, Managed, narrower
 
 if TYPE_CHECKING:
@@ -76,29 +76,30 @@ class BucketReduction(HeldByDDP):
         self._plans: dict[tuple[int, ...], _Plan] = {}
         self._raw: set[int] = set()
         self._arrivals = [
-            Arrival.at(m.parameter, self._on_arrival(m.parameter))
+            Arrival.at(m.parameter, self._on_arrival(m))
             for m in managed
             if m.aggregation is SUM and world.size > 1
         ]
 
-    def _on_arrival(
-        self, parameter: nn.Parameter
-    ) -> Callable[[Gradients], tuple[torch.Tensor, ...] | None]:
+    def _on_arrival(self, m: Managed) -> Callable[[Gradients], tuple[torch.Tensor, ...] | None]:
         """Return the prehook of a summed parameter."""
-        ddp, raw, key, size = self._ddp, self._raw, id(parameter), self._world.size
+        ddp, raw, size = self._ddp, self._raw, self._world.size
+        key, parameter, name = id(m.parameter), m.parameter, m.name
 
         def on_arrival(gradients: Gradients) -> tuple[torch.Tensor, ...] | None:
             gradient = gradients[0]
             if gradient is None:
                 return None
+            host = ddp()
             if parameter.grad is None:
-                host = ddp()
                 if host is not None and host.require_backward_grad_sync:
                     raw.add(key)
                     return None
                 raw.discard(key)
             elif key in raw:  # the second arrival in one backward, under reentrant checkpointing
                 return None
+            elif host is not None and joins_unevenly(host):
+                raise _accumulated(name)
             return (gradient * size,)
 
         return on_arrival
@@ -111,6 +112,9 @@ class BucketReduction(HeldByDDP):
 
     def look(self) -> bool:
         """Return False: DDP itself does not survive a conversion of what it wraps."""
+        ddp = self._ddp()
+        if ddp is not None and joins_unevenly(ddp):
+            refuse_held_back(ddp)
         return False
 
     def came_past(self, keys: frozenset[int]) -> list[int]:
@@ -143,6 +147,9 @@ class BucketReduction(HeldByDDP):
         plan = self._plan(parameters, buffer)
         raw = plan.keys & self._raw
         self._raw -= raw
+        ddp = self._ddp()
+        if ddp is not None and joins_unevenly(ddp):
+            return self._reduce_among_present(bucket, plan)
         if buffer.is_sparse:
             buffer = self._scaled_sparse(buffer, plan, raw)
         elif plan.uniform:
@@ -155,6 +162,30 @@ class BucketReduction(HeldByDDP):
         else:
             self._scale(bucket.gradients(), plan, raw)
         return _sum(buffer, self._world, self._wire)
+
+    def _reduce_among_present(
+        self, bucket: GradBucket, plan: _Plan
+    ) -> torch.futures.Future[torch.Tensor]:
+        """Scale and sum one bucket in `join()`, where the mean is that of the ranks still there.
+
+        The others send zeros, outside any backward.
+        """
+        buffer, gradients = bucket.buffer(), bucket.gradients()
+        present = torch.tensor([float(current_graph_task() != -1)], device=buffer.device)
+        counted = dist.all_reduce(present, group=self._world.group, async_op=True)
+        if plan.silenced and buffer.is_sparse:
+            buffer = torch.zeros_like(buffer)
+        elif plan.silenced:
+            foreach_zero_([gradients[i] for i in plan.silenced])
+
+        def received(done: torch.futures.Future[torch.Tensor]) -> torch.Tensor:
+            total = done.value()
+            counted.wait()
+            for i in plan.averaged:
+                (total if total.is_sparse else gradients[i]).div_(present.item())
+            return total
+
+        return _sum(buffer, self._world, self._wire).then(received)
 
     def _plan(self, parameters: list[torch.Tensor], buffer: torch.Tensor) -> _Plan:
         # By identity: DDP rebuilds its buckets after the first backward.
@@ -201,6 +232,17 @@ class BucketReduction(HeldByDDP):
         if plan.averaged or (plan.summed and not raw):
             return buffer * (1.0 / self._world.size)
         return buffer
+
+
+def _accumulated(name: str) -> DistributedError:
+    return DistributedError(
+        f"Variable {name!r} is summed, and accumulates inside "
+        "join(divide_by_initial_world_size=False).",
+        "What has been summed already would be summed once more: how many ranks take part is not "
+        "known before the gradient is sent.",
+        "Call zero_grad(set_to_none=True) before each backward, or leave "
+        "divide_by_initial_world_size=False out.",
+    )
 
 
 def _spread(

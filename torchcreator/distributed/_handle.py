@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
 from torchcreator._optim import owners
-from torchcreator._torch.hosts import current_graph_task, steps_in_backward
+from torchcreator._torch.hosts import current_graph_task, joins, steps_in_backward
 from torchcreator.distributed._buckets import Reducer, stepped_in_backward
 from torchcreator.distributed._policy import Managed, reduced, survey
 from torchcreator.distributed._structure import Structure
@@ -212,6 +212,7 @@ class GradientAggregation:
         if model is None or watch is None or current_graph_task() != -1:
             return []
         self._reducer.synchronises = self.transport.synchronises()
+        self._refuse_beside_join(model)
         if (
             self.transport.look()
             or self._epoch != owners.epoch()
@@ -224,6 +225,16 @@ class GradientAggregation:
             return new
         self._reducer.renew()
         return []
+
+    def _refuse_beside_join(self, model: nn.Module) -> None:
+        if len(self._reducer) and isinstance(model, DistributedDataParallel) and joins(model):
+            one = next(m for m in self._owned.values() if not self.transport.holds(m.parameter))
+            raise DistributedError(
+                f"Variable {one.name!r} is reduced beside DDP, and DDP is in join().",
+                "A rank that has no data left takes part in what DDP sends, and in nothing else: "
+                "the others would wait for it.",
+                "Give all ranks as many batches, or the variable no process group of its own.",
+            )
 
     def _take(self, model: nn.Module) -> list[torch.Tensor]:
         """Own what nobody else does, as the model is now."""

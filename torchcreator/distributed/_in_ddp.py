@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 import torch
@@ -12,8 +12,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from torchcreator._access.collectives import World
-from torchcreator._torch.hosts import steps_in_backward
+from torchcreator._errors import DistributedError
+from torchcreator._torch.hosts import joins_unevenly, steps_in_backward
 from torchcreator.distributed._arrivals import ArrivalSet, Factor
+from torchcreator.distributed._join import count_in_join
 from torchcreator.distributed._policy import Managed, reduced, survey
 
 
@@ -54,6 +56,21 @@ class HeldByDDP:
         return context
 
 
+def refuse_held_back(ddp: DistributedDataParallel) -> None:
+    """Raise where gradients would wait for ranks of which some may be gone by then.
+
+    Raises:
+        DistributedError: They would.
+    """
+    if not ddp.require_backward_grad_sync:
+        raise DistributedError(
+            "A forward in no_sync() inside join(divide_by_initial_world_size=False).",
+            "A sum is scaled by the number of ranks when it arrives, and that may be another one "
+            "by the time it is sent.",
+            "Leave no_sync() out, or divide_by_initial_world_size=False.",
+        )
+
+
 class InDDP(HeldByDDP):
     """A DDP that goes on averaging: factors on what arrives, and its hook stays free."""
 
@@ -66,6 +83,7 @@ class InDDP(HeldByDDP):
         super().__init__(ddp, managed)
         self._world = world
         self._arrivals = ArrivalSet()
+        self._present: Callable[[], int] = lambda: world.size
 
     @property
     def final_in_backward(self) -> bool:
@@ -74,11 +92,17 @@ class InDDP(HeldByDDP):
 
     def take(self, managed: list[Managed]) -> None:
         """Put factors on the parameters that need one."""
-        self._arrivals.take(Factor(m, self._world) for m in managed)
+        self._arrivals.take(Factor(m, self._world, lambda: self._present()) for m in managed)
 
     def look(self) -> bool:
-        """Put back what a conversion has taken away."""
+        """Put back what a conversion has taken away, and see who takes part in this forward."""
         self._arrivals.renew()
+        ddp = self._ddp()
+        if ddp is not None and joins_unevenly(ddp):
+            refuse_held_back(ddp)
+            self._present = count_in_join(ddp)
+        else:
+            self._present = lambda: self._world.size
         return False
 
     def came_past(self, keys: frozenset[int]) -> list[int]:
