@@ -48,7 +48,8 @@ def ignore_in_ddp(model: nn.Module, names: set[str]) -> Callable[[], None]:
 
 def active_ddp() -> DistributedDataParallel | None:
     """Return the DDP whose forward is running, the innermost of several."""
-    return DistributedDataParallel._active_ddp_module
+    active: DistributedDataParallel | None = DistributedDataParallel._get_active_ddp_module()
+    return active
 
 
 def joins_unevenly(ddp: DistributedDataParallel) -> bool:
@@ -82,15 +83,6 @@ inside_of = attrgetter("_cdata")
 `swap_tensors` exchanges it. An address means something while its tensor lives: an AccumulateGrad
 node that somebody keeps, keeps it.
 """
-
-
-def forget_lost_hooks(parameter: torch.Tensor) -> None:
-    """Let hooks be registered again that run when a parameter has its gradient.
-
-    After `swap_tensors` the object still lists those that are gone, and torch takes what is then
-    registered for one more of them, which never runs.
-    """
-    parameter._post_accumulate_grad_hooks = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, eq=False)

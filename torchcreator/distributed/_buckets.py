@@ -22,10 +22,14 @@ from torchcreator._errors import DistributedError, VariableTypeError
 from torchcreator._torch.hosts import (
     at_end_of_backward,
     current_graph_task,
-    forget_lost_hooks,
     inside_of,
 )
-from torchcreator._torch.tensors import flattened, foreach_copy_, unflattened
+from torchcreator._torch.tensors import (
+    flattened,
+    foreach_copy_,
+    set_accumulation_hooks,
+    unflattened,
+)
 from torchcreator.distributed._arrivals import ArrivalSet, Came, Factor, node_of
 from torchcreator.distributed._policy import Managed, narrower
 
@@ -126,7 +130,7 @@ class Reducer:
         for key, m in wanted.items():
             hooked = self._hooked.get(key)
             if hooked is not None and hooked.lost:
-                forget_lost_hooks(m.parameter)
+                set_accumulation_hooks(m.parameter, None)  # or torch adds to what runs no more
                 hooked = None
             if hooked is None:
                 self._hooked[key] = self._hook(m)

@@ -230,7 +230,7 @@ class GradientAggregation:
         if len(self._reducer) and isinstance(model, DistributedDataParallel) and joins(model):
             one = next(m for m in self._owned.values() if not self.transport.holds(m.parameter))
             raise DistributedError(
-                f"Variable {one.name!r} is reduced beside DDP, and DDP is in join().",
+                f"Variable {one.name!r} is reduced beside DDP, and DDP is or was in join().",
                 "A rank that has no data left takes part in what DDP sends, and in nothing else: "
                 "the others would wait for it.",
                 "Give all ranks as many batches, or the variable no process group of its own.",

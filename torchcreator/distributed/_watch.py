@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
 from torchcreator._torch.hosts import active_ddp
+from torchcreator._torch.modules import forward_pre_hooks
 from torchcreator.distributed import _ddp
 from torchcreator.distributed._handle import GradientAggregation
 from torchcreator.distributed._in_ddp import InDDP
@@ -98,13 +99,13 @@ def watch(model: nn.Module, aggregation: GradientAggregation) -> None:
 
 def prewatch(model: nn.Module) -> None:
     """Look at a model that nobody has wrapped yet."""
-    if not any(isinstance(hook, Watch) for hook in model._forward_pre_hooks.values()):
+    if not any(isinstance(hook, Watch) for hook in forward_pre_hooks(model).values()):
         model.register_forward_pre_hook(Watch())
 
 
 def kept(model: nn.Module) -> GradientAggregation | None:
     """Return the policies in force that were set up for a model by itself."""
-    for hook in model._forward_pre_hooks.values():
+    for hook in forward_pre_hooks(model).values():
         if isinstance(hook, Watch) and hook.aggregation is not None:
             return hook.aggregation
     return None
@@ -112,11 +113,11 @@ def kept(model: nn.Module) -> GradientAggregation | None:
 
 def release(model: nn.Module) -> None:
     """End what an earlier call installed, so that nothing is reduced or multiplied twice."""
-    for key, hook in list(model._forward_pre_hooks.items()):
+    for key, hook in list(forward_pre_hooks(model).items()):
         if isinstance(hook, Watch):
             if hook.aggregation is not None:
                 hook.aggregation.remove()
-            model._forward_pre_hooks.pop(key, None)
+            forward_pre_hooks(model).pop(key, None)
 
 
 def attach(ddp: DistributedDataParallel) -> GradientAggregation:
