@@ -31,7 +31,8 @@ from torchcreator.constraints import check
 from torchcreator.constraints import get as get_constraint
 from torchcreator.constraints._base import Constraint
 
-_ON_READ, _MEAN = VariableSynchronization.ON_READ, VariableAggregation.MEAN
+_AUTO, _ON_READ = VariableSynchronization.AUTO, VariableSynchronization.ON_READ
+_NONE, _MEAN = VariableAggregation.NONE, VariableAggregation.MEAN
 
 
 def default_creator(

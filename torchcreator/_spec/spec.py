@@ -98,6 +98,7 @@ class VariableSpec(NamedTuple):
 spec_from: Callable[[tuple[Any, ...]], VariableSpec] = partial(tuple.__new__, VariableSpec)
 """Make a spec of all its fields in their order, in half the time that its class takes."""
 
+
 class _Announcement:
     """Tells whoever waits for it that the first variable of some kind exists."""
 
