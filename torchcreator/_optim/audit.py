@@ -88,6 +88,8 @@ class Audit:
                 owner.refuse_step_in_backward(one)
             elif past := owner.came_past(keys):
                 raise _came_late(past)
+            else:
+                owner.before_step(keys)
 
 
 def _is_neglected(parameter: torch.Tensor, spec: VariableSpec) -> bool:

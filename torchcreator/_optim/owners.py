@@ -24,6 +24,10 @@ class Owner(Protocol):
         """Return the names of its parameters, by their ids, whose gradient did not pass it."""
         ...
 
+    def before_step(self, keys: frozenset[int]) -> None:
+        """Make sure that its parameters, by their ids, have equal gradients on all ranks."""
+        ...
+
     def refuse_step_in_backward(self, parameter: torch.Tensor) -> None:
         """Raise if the gradient of its parameter is not reduced before the backward's end."""
         ...

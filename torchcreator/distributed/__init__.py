@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torchcreator.distributed._aggregate import aggregate_gradients
 from torchcreator.distributed._buffers import aggregate_buffer
+from torchcreator.distributed._clip import clip_grad_norm_
 from torchcreator.distributed._data_parallel import data_parallel
 from torchcreator.distributed._fsdp import per_rank_parameters
 from torchcreator.distributed._handle import GradientAggregation
@@ -16,6 +17,7 @@ __all__ = [
     "GradientAggregation",
     "aggregate_buffer",
     "aggregate_gradients",
+    "clip_grad_norm_",
     "data_parallel",
     "load_state_dict",
     "per_rank_parameters",

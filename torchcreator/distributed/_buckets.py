@@ -31,6 +31,7 @@ from torchcreator._torch.tensors import (
     unflattened,
 )
 from torchcreator.distributed._arrivals import ArrivalSet, Came, Factor, node_of
+from torchcreator.distributed._equal_ranks import EqualRanks
 from torchcreator.distributed._policy import Managed, narrower
 
 _CAPACITY = 25 * 1024 * 1024  # bytes in a bucket, as in DDP
@@ -85,9 +86,13 @@ class Reducer:
     Args:
         world: The ranks of those that name no group of their own.
         wire: The dtype in which gradients travel, where that is narrower than their own.
+        after: What is done after each backward that has reduced.
     """
 
-    def __init__(self, world: World, wire: torch.dtype | None) -> None:
+    def __init__(
+        self, world: World, wire: torch.dtype | None, *, after: EqualRanks | None = None
+    ) -> None:
+        self._after = after
         self._world = world
         self._wire = wire
         self._buckets: list[Bucket] = []
@@ -250,6 +255,8 @@ class Reducer:
         for transfer in backward.transfers:
             _receive(transfer)
         self._came.add(*backward.arrived)
+        if self._after is not None:
+            self._after.after_backward()
         self._unsent.clear()
 
 

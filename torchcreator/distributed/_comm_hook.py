@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,9 +13,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
-from torchcreator._torch.hosts import current_graph_task, joins_unevenly
+from torchcreator._torch.hosts import (
+    at_end_of_backward,
+    current_graph_task,
+    joins,
+    joins_unevenly,
+)
 from torchcreator._torch.tensors import foreach_mul_, foreach_zero_
 from torchcreator.distributed._arrivals import Arrival, Came, Gradients, nodes
+from torchcreator.distributed._equal_ranks import EqualRanks
 from torchcreator.distributed._in_ddp import HeldByDDP, refuse_held_back
 from torchcreator.distributed._policy import FIRST, SUM, Managed, narrower
 
@@ -71,6 +78,8 @@ class BucketReduction(HeldByDDP):
         self._world = world
         self._wire = wire
         self._came = Came()
+        self._equal_ranks: EqualRanks | None = None
+        self._task = -1
         self._nodes = dict(zip(self._held, nodes([m.parameter for m in managed]), strict=True))
         self._policy = {id(m.parameter): m.aggregation for m in managed}
         self._plans: dict[tuple[int, ...], _Plan] = {}
@@ -117,6 +126,11 @@ class BucketReduction(HeldByDDP):
             refuse_held_back(ddp)
         return False
 
+    def after(self, equal_ranks: EqualRanks) -> EqualRanks | None:
+        """Do it at the end of each backward that reduces, which every rank comes to."""
+        self._equal_ranks = equal_ranks
+        return None
+
     def came_past(self, keys: frozenset[int]) -> list[int]:
         """Return those of the parameters, by their ids, whose gradient no bucket brought."""
         came = self._came.until_step()
@@ -148,7 +162,9 @@ class BucketReduction(HeldByDDP):
         raw = plan.keys & self._raw
         self._raw -= raw
         ddp = self._ddp()
-        if ddp is not None and joins_unevenly(ddp):
+        if ddp is not None and not joins(ddp):
+            self._at_end()
+        elif ddp is not None and joins_unevenly(ddp):
             return self._reduce_among_present(bucket, plan)
         if buffer.is_sparse:
             buffer = self._scaled_sparse(buffer, plan, raw)
@@ -162,6 +178,16 @@ class BucketReduction(HeldByDDP):
         else:
             self._scale(bucket.gradients(), plan, raw)
         return _sum(buffer, self._world, self._wire)
+
+    def _at_end(self) -> None:
+        """Arrange once a backward for what is done when all of it has been reduced."""
+        task = current_graph_task()
+        if self._equal_ranks and task != self._task:
+            # DDP puts what it has reduced where it belongs at the very end too, and says so later
+            # than this: a turn more, and it has.
+            last = partial(at_end_of_backward, self._equal_ranks.after_backward)
+            at_end_of_backward(last)
+        self._task = task
 
     def _reduce_among_present(
         self, bucket: GradBucket, plan: _Plan

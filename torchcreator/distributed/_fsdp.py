@@ -16,6 +16,7 @@ from torchcreator._spec.enums import VariableSynchronization
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.hosts import ShardedParameter, sharded_parameters, sharding_groups
 from torchcreator.distributed._arrivals import ArrivalSet, Factor
+from torchcreator.distributed._equal_ranks import EqualRanks
 from torchcreator.distributed._initial import broadcast_all
 from torchcreator.distributed._policy import Managed, survey
 
@@ -141,6 +142,10 @@ class InFSDP:
         finally:
             for module in modules:
                 module.set_requires_gradient_sync(True, recurse=False)  # type: ignore[operator]
+
+    def after(self, equal_ranks: EqualRanks) -> EqualRanks | None:
+        """Return None: the end of a backward is the host's."""
+        return None
 
     def came_past(self, keys: frozenset[int]) -> list[int]:
         """Return an empty list: FSDP2 keeps whole parameters, whose nodes nobody replaces."""

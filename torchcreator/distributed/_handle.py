@@ -19,6 +19,7 @@ from torchcreator._errors import DistributedError
 from torchcreator._optim import owners
 from torchcreator._torch.hosts import current_graph_task, joins, steps_in_backward
 from torchcreator.distributed._buckets import Reducer, stepped_in_backward
+from torchcreator.distributed._equal_ranks import EqualRanks
 from torchcreator.distributed._policy import Managed, reduced, survey
 from torchcreator.distributed._structure import Structure
 
@@ -64,6 +65,10 @@ class Transport(Protocol):
         """Whether a gradient is reduced as soon as the parameter has it."""
         ...
 
+    def after(self, equal_ranks: EqualRanks) -> EqualRanks | None:
+        """Return what to do after a backward that reduced beside it, which it may do itself."""
+        ...
+
     def remove(self) -> None:
         """Leave the host to what it does by itself."""
         ...
@@ -101,6 +106,10 @@ class Nobody:
     def came_past(self, keys: frozenset[int]) -> list[int]:
         """Return an empty list: it holds none."""
         return []
+
+    def after(self, equal_ranks: EqualRanks) -> EqualRanks | None:
+        """Return it: there is nobody else to do it."""
+        return equal_ranks
 
     def remove(self) -> None:
         """Do nothing."""
@@ -142,7 +151,8 @@ class GradientAggregation:
         self._model = weakref.ref(model)
         self.transport = transport
         self._world = world
-        self._reducer = Reducer(world, wire)
+        self._equal_ranks = EqualRanks(world)
+        self._reducer = Reducer(world, wire, after=transport.after(self._equal_ranks))
         self._owned: dict[int, Managed] = {}
         self._elsewhere: list[weakref.ref[GradientAggregation]] = []
         self._epoch = -1
@@ -248,6 +258,7 @@ class GradientAggregation:
                 raise stepped_in_backward(m.name)
         self.transport.take(held)
         self._reducer.take(rest)
+        self._equal_ranks.take(managed)
         before = self._owned
         self._owned = {id(m.parameter): m for m in (*held, *rest)}
         if before.keys() != self._owned.keys():
@@ -273,6 +284,10 @@ class GradientAggregation:
 
     def _ranks(self) -> list[int]:
         return dist.get_process_group_ranks(self._world.group)
+
+    def before_step(self, keys: frozenset[int]) -> None:
+        """Make sure that its parameters, by their ids, have equal gradients on all ranks."""
+        self._equal_ranks.before_step(keys)
 
     def came_past(self, keys: frozenset[int]) -> list[str]:
         """Return the names of its parameters, by their ids, whose gradient did not pass it."""

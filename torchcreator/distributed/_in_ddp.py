@@ -15,6 +15,7 @@ from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
 from torchcreator._torch.hosts import joins_unevenly, steps_in_backward
 from torchcreator.distributed._arrivals import ArrivalSet, Factor
+from torchcreator.distributed._equal_ranks import EqualRanks
 from torchcreator.distributed._join import count_in_join
 from torchcreator.distributed._policy import Managed, reduced, survey
 
@@ -104,6 +105,10 @@ class InDDP(HeldByDDP):
         else:
             self._present = lambda: self._world.size
         return False
+
+    def after(self, equal_ranks: EqualRanks) -> EqualRanks | None:
+        """Return None: the end of a backward is the host's."""
+        return None
 
     def came_past(self, keys: frozenset[int]) -> list[int]:
         """Return those of the parameters, by their ids, whose gradient missed its factor."""
