@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torchcreator.distributed._aggregate import aggregate_gradients
 from torchcreator.distributed._buffers import aggregate_buffer
+from torchcreator.distributed._checkpoint import load, save
 from torchcreator.distributed._clip import clip_grad_norm_
 from torchcreator.distributed._data_parallel import data_parallel
 from torchcreator.distributed._fsdp import per_rank_parameters
@@ -19,9 +20,11 @@ __all__ = [
     "aggregate_gradients",
     "clip_grad_norm_",
     "data_parallel",
+    "load",
     "load_state_dict",
     "per_rank_parameters",
     "prepare",
+    "save",
     "state_dict",
     "synchronize",
     "synchronized",
