@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Sequence
-from operator import is_not
 from typing import Any, TypeAlias
 
 import torch
@@ -20,6 +19,7 @@ from torchcreator._optim.audit import Audit, many_ranks
 from torchcreator._optim.averaged import averages, project_sequences
 from torchcreator._optim.full_name import full_name
 from torchcreator._optim.groups import Constrained, Group
+from torchcreator._optim.held import Held
 from torchcreator._optim.plan import Plan
 from torchcreator._spec.spec import constraint_epoch, on_first_constraint, on_first_policy
 from torchcreator._spec.table import named_specs, specs_of
@@ -34,8 +34,8 @@ class OptimizerPlan(Plan):
 
     def __init__(self, optimizer: Optimizer, earlier: Iterable[Plan]) -> None:
         self.epoch = constraint_epoch()
-        self.held = [list(group["params"]) for group in optimizer.param_groups]
-        parameters = [p for ps in self.held for p in ps]
+        self.held = [Held(group["params"]) for group in optimizer.param_groups]
+        parameters = self.parameters()
         members = _constrained(parameters)
         wrapped = is_zero_redundancy(optimizer)
         # The inner optimizer projects its own shard before it is broadcast: once per parameter.
@@ -51,11 +51,13 @@ class OptimizerPlan(Plan):
         groups = optimizer.param_groups
         if self.epoch != constraint_epoch() or len(groups) != len(self.held):
             return False
-        for group, held in zip(groups, self.held, strict=True):
-            # By identity, and in C all the way: parameters of equal values are equal.
-            if len(group["params"]) != len(held) or any(map(is_not, group["params"], held)):
-                return False
-        return True
+        return all(
+            held.is_still(group["params"]) for group, held in zip(groups, self.held, strict=True)
+        )
+
+    def parameters(self) -> list[torch.Tensor]:
+        """Return all parameters that the optimizer holds."""
+        return [p for held in self.held for p in held.parameters]
 
     def _project(self, group: Group, due: list[torch.Tensor]) -> list[ConstraintError]:
         optimizer = self._averaging()
@@ -67,7 +69,7 @@ class OptimizerPlan(Plan):
     def ask(self, optimizer: Optimizer) -> None:
         """Make sure that what several ranks are to agree on is carried out by somebody."""
         if self.audit is None or not self.audit.fits():
-            self.audit = Audit([p for ps in self.held for p in ps])
+            self.audit = Audit(self.parameters())
             if self.audit.per_rank and is_zero_redundancy(optimizer):
                 step_on_every_rank(optimizer, self.audit.per_rank)
         self.audit.check()
