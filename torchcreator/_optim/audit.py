@@ -133,6 +133,16 @@ def _neglected(parameter: torch.Tensor, spec: VariableSpec) -> DistributedError:
     )
 
 
+def per_rank_averaged(parameter: torch.Tensor) -> DistributedError:
+    """Return what to raise where a value per rank is about to be averaged over all ranks."""
+    return DistributedError(
+        f"Variable {_name(parameter)!r} has a value per rank, and PostLocalSGDOptimizer averages "
+        "all parameters that it holds.",
+        "The ranks' values would become one. Nothing is written yet in this step.",
+        "Give such variables an optimizer of their own.",
+    )
+
+
 def _came_late(names: Iterable[str]) -> DistributedError:
     first, *others = names
     more = f" and of {len(others)} more" if others else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
@@ -15,7 +16,7 @@ from torch.optim.optimizer import (
 )
 
 from torchcreator._errors import ConstraintError, VariableTypeError, shown
-from torchcreator._optim.audit import Audit, many_ranks
+from torchcreator._optim.audit import Audit, many_ranks, per_rank_averaged
 from torchcreator._optim.averaged import averages, project_sequences
 from torchcreator._optim.full_name import full_name
 from torchcreator._optim.groups import Constrained, Group
@@ -24,7 +25,12 @@ from torchcreator._optim.plan import Plan
 from torchcreator._spec.spec import constraint_epoch, on_first_constraint, on_first_policy
 from torchcreator._spec.table import named_specs, specs_of
 from torchcreator._torch import hooks
-from torchcreator._torch.hosts import is_zero_redundancy, overlaps_with_ddp, step_on_every_rank
+from torchcreator._torch.hosts import (
+    is_averaged_afterwards,
+    is_zero_redundancy,
+    overlaps_with_ddp,
+    step_on_every_rank,
+)
 
 ModelOrParameters: TypeAlias = nn.Module | torch.Tensor | Iterable[torch.Tensor]
 
@@ -59,6 +65,18 @@ class OptimizerPlan(Plan):
         """Return all parameters that the optimizer holds."""
         return [p for held in self.held for p in held.parameters]
 
+    def _say_that_averages_follow(self) -> None:
+        assert self.audit is not None
+        if self.audit.per_rank:
+            raise per_rank_averaged(self.audit.per_rank[0])
+        name = next(iter(self.groups[0].names.values()))
+        warnings.warn(
+            f"Variable {name!r} is constrained, and PostLocalSGDOptimizer averages parameters "
+            "after the step, where no hook runs: the mean of two points of a set need not be in "
+            "it.\nCall torchcreator.apply_constraints(model) after its step().",
+            stacklevel=2,
+        )
+
     def _project(self, group: Group, due: list[torch.Tensor]) -> list[ConstraintError]:
         optimizer = self._averaging()
         failures: list[ConstraintError] = []
@@ -72,6 +90,8 @@ class OptimizerPlan(Plan):
             self.audit = Audit(self.parameters())
             if self.audit.per_rank and is_zero_redundancy(optimizer):
                 step_on_every_rank(optimizer, self.audit.per_rank)
+            if (self.audit.per_rank or self.groups) and is_averaged_afterwards(optimizer):
+                self._say_that_averages_follow()
         self.audit.check()
 
 
@@ -82,7 +102,11 @@ def _nothing() -> None:
 _plans: weakref.WeakKeyDictionary[Optimizer, OptimizerPlan] = weakref.WeakKeyDictionary()
 
 
-def before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+_parts: weakref.WeakSet[Optimizer] = weakref.WeakSet()
+"""Those that step a rank's part of what a ZeroRedundancyOptimizer, which was asked, holds."""
+
+
+def before_step(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Look at what an optimizer is about to write.
 
     Args:
@@ -96,7 +120,9 @@ def before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, A
     plan = _plan(optimizer)
     plan.looked = True
     plan.forget()
-    if many_ranks():
+    if many_ranks() and optimizer not in _parts:
+        if is_zero_redundancy(optimizer):
+            _parts.add(optimizer.optim)
         plan.ask(optimizer)
 
 

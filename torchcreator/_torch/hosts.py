@@ -204,6 +204,18 @@ def step_on_every_rank(optimizer: Any, parameters: list[torch.Tensor]) -> None:
     optimizer._build_param_buckets()
 
 
+def is_averaged_afterwards(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether a PostLocalSGDOptimizer averages parameters after this one's steps.
+
+    It looks for all who refer to that class, so it is not for every step.
+    """
+    module: Any = sys.modules.get("torch.distributed.optim.post_localSGD_optimizer")
+    if module is None:
+        return False
+    kind = module.PostLocalSGDOptimizer
+    return any(type(o) is kind and o.optim is optimizer for o in gc.get_referrers(kind))
+
+
 def steps_in_backward(parameter: nn.Parameter) -> bool:
     """Return whether an optimizer steps this parameter inside the backward."""
     return hasattr(parameter, "_in_backward_optimizers")

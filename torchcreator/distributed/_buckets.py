@@ -11,14 +11,13 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch.utils.hooks import RemovableHandle
 
 from torchcreator._access.collectives import World, told_apart
-from torchcreator._errors import DistributedError, VariableTypeError
+from torchcreator._errors import VariableTypeError
 from torchcreator._torch.hosts import (
     at_end_of_backward,
     current_graph_task,
@@ -26,34 +25,12 @@ from torchcreator._torch.hosts import (
 )
 from torchcreator._torch.tensors import (
     flattened,
-    foreach_copy_,
     set_accumulation_hooks,
-    unflattened,
 )
 from torchcreator.distributed._arrivals import ArrivalSet, Came, Factor, node_of
 from torchcreator.distributed._equal_ranks import EqualRanks
 from torchcreator.distributed._policy import Managed, narrower
-
-_CAPACITY = 25 * 1024 * 1024  # bytes in a bucket, as in DDP
-
-
-@dataclass(eq=False)
-class Bucket:
-    """Parameters whose gradients travel together: of one world, device and dtype."""
-
-    world: World
-    members: list[Managed] = field(default_factory=list)
-    bytes: int = 0
-
-
-@dataclass(eq=False)
-class _Transfer:
-    """One bucket on its way: the flat gradients, and a count per parameter behind them."""
-
-    bucket: Bucket
-    flat: torch.Tensor
-    work: Any
-    missing: bool
+from torchcreator.distributed._transfer import Bucket, Transfer, buckets_of, dense, receive
 
 
 @dataclass(eq=False)
@@ -62,7 +39,7 @@ class _Backward:
 
     arrived: set[int] = field(default_factory=set)
     waiting: list[int] = field(default_factory=list)
-    transfers: list[_Transfer] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -125,7 +102,7 @@ class Reducer:
             self._hooked.pop(key).handle.remove()
             self._unsent.discard(key)
             self._came.discard(key)
-        self._buckets = _buckets(many, self._world)
+        self._buckets = buckets_of(many, self._world)
         self._number = {
             id(m.parameter): number
             for number, bucket in enumerate(self._buckets)
@@ -233,7 +210,7 @@ class Reducer:
             gradient is not None and id(m.parameter) in brought
             for m, gradient in zip(bucket.members, gradients, strict=True)
         ]
-        parts = [_dense(m, g) for m, g in zip(bucket.members, gradients, strict=True)]
+        parts = [dense(m, g) for m, g in zip(bucket.members, gradients, strict=True)]
         counts = torch.tensor(present, dtype=parts[0].dtype).to(parts[0].device)
         flat = flattened([*parts, counts])
         flat.mul_(1.0 / bucket.world.size)
@@ -241,7 +218,7 @@ class Reducer:
             flat = flat.to(self._wire)
         with told_apart(_REDUCTION, bucket.world):
             work = dist.all_reduce(flat, group=bucket.world.group, async_op=True)
-        backward.transfers.append(_Transfer(bucket, flat, work, missing=not all(present)))
+        backward.transfers.append(Transfer(bucket, flat, work, missing=not all(present)))
 
     @torch.no_grad()
     def _finish(self, backward: _Backward) -> None:
@@ -253,7 +230,7 @@ class Reducer:
                 transfer.work.wait()
         # Only now, when nothing can fail any more: until here the gradients are this rank's own.
         for transfer in backward.transfers:
-            _receive(transfer)
+            receive(transfer)
         self._came.add(*backward.arrived)
         if self._after is not None:
             self._after.after_backward()
@@ -270,55 +247,3 @@ def stepped_in_backward(name: str) -> VariableTypeError:
         "That reads and drops each gradient before the ranks' are brought together.",
         "Step the optimizer after backward().",
     )
-
-
-def _buckets(managed: list[Managed], world: World) -> list[Bucket]:
-    """Distribute parameters over buckets, from the last to the first."""
-    buckets: list[Bucket] = []
-    filling: dict[tuple[object, ...], Bucket] = {}
-    for m in reversed(managed):
-        own = m.world(world)
-        if own.size == 1:
-            continue
-        key = (own, m.parameter.device, m.parameter.dtype)
-        bucket = filling.get(key)
-        if bucket is None or bucket.bytes >= _CAPACITY:
-            bucket = filling[key] = Bucket(own)
-            buckets.append(bucket)
-        bucket.members.append(m)
-        bucket.bytes += m.parameter.nbytes
-    return buckets
-
-
-def _dense(m: Managed, gradient: torch.Tensor | None) -> torch.Tensor:
-    """Return a parameter's gradient, or zeros where it has none.
-
-    A gradient from earlier backwards travels too: it is reduced already, so its mean is itself.
-    """
-    if gradient is None:
-        return torch.zeros_like(m.parameter)
-    if gradient.layout is not torch.strided:
-        raise DistributedError(
-            f"The gradient of variable {m.name!r} is sparse.",
-            "aggregate_gradients() flattens the gradients of a plain module into buckets.",
-            "Build the embedding with sparse=False, or wrap the model with data_parallel().",
-        )
-    return gradient
-
-
-def _receive(transfer: _Transfer) -> None:
-    """Copy the reduced gradients of one bucket to where they belong."""
-    parameters: list[torch.Tensor] = [m.parameter for m in transfer.bucket.members]
-    counts = transfer.flat[-len(parameters) :]
-    means = unflattened(transfer.flat, parameters)
-    if transfer.missing:
-        # Read only here: on CUDA that waits for the device.
-        used = [i for i, count in enumerate(counts.tolist()) if count]
-        parameters, means = [parameters[i] for i in used], [means[i] for i in used]
-        for parameter in parameters:
-            # Where no rank has a gradient, what was None stays None.
-            if parameter.grad is None:
-                parameter.grad = torch.empty_like(parameter)
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if gradients:
-        foreach_copy_(gradients, tuple(means))
