@@ -88,7 +88,11 @@ class OptimizerPlan(Plan):
         """Make sure that what several ranks are to agree on is carried out by somebody."""
         if self.audit is None or not self.audit.fits():
             self.audit = Audit(self.parameters())
-            if self.audit.per_rank and is_zero_redundancy(optimizer):
+            if (
+                self.audit.per_rank
+                and is_zero_redundancy(optimizer)
+                and not overlaps_with_ddp(optimizer)
+            ):
                 step_on_every_rank(optimizer, self.audit.per_rank)
             if (self.audit.per_rank or self.groups) and is_averaged_afterwards(optimizer):
                 self._say_that_averages_follow()
@@ -121,7 +125,7 @@ def before_step(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     plan.looked = True
     plan.forget()
     if many_ranks() and optimizer not in _parts:
-        if is_zero_redundancy(optimizer):
+        if is_zero_redundancy(optimizer) and not overlaps_with_ddp(optimizer):
             _parts.add(optimizer.optim)
         plan.ask(optimizer)
 

@@ -87,7 +87,16 @@ def load(
             ``new_ranks`` is something else.
 
     Example:
-        See `save`.
+        >>> import tempfile, torch, torch.distributed as dist, torchcreator as tc
+        >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        >>> model, folder = torch.nn.Linear(1, 1), tempfile.mkdtemp()
+        >>> model.expert = tc.variable([1.0], synchronization="none")
+        >>> tc.distributed.save(model, folder)
+        >>> _ = tc.assign(model.expert, [2.0])
+        >>> tc.distributed.load(model, folder)
+        >>> model.expert.item()
+        1.0
+        >>> dist.destroy_process_group()
     """
     from torch.distributed.checkpoint.filesystem import FileSystemReader  # a while to import
     from torch.distributed.checkpoint.state_dict_loader import load as read
