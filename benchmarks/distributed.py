@@ -6,6 +6,7 @@ its turn, in an order that changes, and the fastest turn on the slower rank coun
 
 from __future__ import annotations
 
+import functools
 import itertools
 import tempfile
 from collections.abc import Callable
@@ -23,6 +24,7 @@ import torchcreator as tc
 from benchmarks._measure import ORDERS, Question, Take
 from benchmarks._run import main
 from tests.support.ranks import run_ranks
+from torchcreator._optim.hook import before_step
 from torchcreator.distributed import aggregate_gradients, data_parallel
 
 RANKS = 2
@@ -30,11 +32,11 @@ Step = Callable[[], object]
 
 
 class Small(nn.Module):
-    """600 parameters of 64 elements."""
+    """600 parameters of 64 elements, or as many as are asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = 600, size: int = 64) -> None:
         super().__init__()
-        self.parts = nn.ParameterList(nn.Parameter(torch.ones(64)) for _ in range(600))
+        self.parts = nn.ParameterList(nn.Parameter(torch.ones(size)) for _ in range(count))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Use every parameter once."""
@@ -75,6 +77,27 @@ def step_of(model: nn.Module, x: torch.Tensor) -> Step:
         model(x).sum().backward()
 
     return step
+
+
+def thousand_stepped() -> torch.optim.Optimizer:
+    """Return the optimizer of a DDP of 1,000 summed parameters, after its first step."""
+    model = data_parallel(all_summed(lambda: Small(1000, 8)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6, foreach=True)
+    model(torch.ones(8)).backward()
+    optimizer.step()
+    # The optimizer holds the parameters, and these are reduced only while the DDP is there.
+    optimizer.__dict__["model"] = model
+    return optimizer
+
+
+def audited() -> Step:
+    """Return what runs before each step."""
+    return functools.partial(before_step, thousand_stepped(), (), {})
+
+
+def stepped() -> Step:
+    """Return the whole step, what runs before it included."""
+    return thousand_stepped().step
 
 
 def by_hand(model: nn.Module, x: torch.Tensor) -> Step:
@@ -226,6 +249,15 @@ QUESTIONS = [
         ours=lambda: step_of(aggregated(sharded(all_summed(lambda: mlp(1000)))), NARROW),
         theirs=lambda: step_of(sharded(mlp(1000)), NARROW),
         at_most=1.05,
+        round_seconds=0.2,
+    ),
+    on_ranks(
+        "the audit before a step of 1,000 summed parameters",
+        against="the optimizer's whole step",
+        ours=audited,
+        theirs=stepped,
+        at_most=0.02,
+        steps=50,
         round_seconds=0.2,
     ),
 ]

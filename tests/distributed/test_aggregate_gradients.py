@@ -10,42 +10,48 @@ from torch.distributed.fsdp import fully_shard
 from tests.distributed import schedules
 from tests.distributed.hosts import HOSTS
 from tests.distributed.models import expected, feed, gradients, whole
-from tests.support.ranks import run_ranks
+from tests.support.ranks import Scenes, run_ranks
 from torchcreator import variable
 from torchcreator.distributed import aggregate_gradients, per_rank_parameters
 
 SCHEDULES = {**schedules.SCHEDULES, schedules.after_evaluation: 1}
 
 
-@pytest.fixture(scope="module", params=[2, 3], ids=["two ranks", "three ranks"])
-def measured(request, tmp_path_factory):
-    """Every host with every schedule."""
+def measure(host):
+    """Return a function of a rank that runs one host through every schedule."""
 
-    def measure(rank):
+    def play(rank):
+        build, options = HOSTS[host]
+        model, aggregation = build(rank, **options)
         results = {}
-        for host, (build, options) in HOSTS.items():
-            model, aggregation = build(rank, **options)
-            for schedule in SCHEDULES:
-                for _ in range(2):
-                    model.zero_grad()
-                    schedule(model, aggregation, rank)
-                results[host, schedule.__name__] = gradients(model)
+        for schedule in SCHEDULES:
+            for _ in range(2):
+                model.zero_grad()
+                schedule(model, aggregation, rank)
+            results[schedule.__name__] = gradients(model)
         return results
 
-    return run_ranks(measure, request.param, tmp_path_factory.mktemp("ranks"))
+    return play
+
+
+@pytest.fixture(scope="module", params=[2, 3], ids=["two ranks", "three ranks"])
+def measured(request, tmp_path_factory):
+    """What every host gives with every schedule."""
+    hosts = {host: measure(host) for host in HOSTS}
+    return Scenes(hosts, request.param, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.__name__)
 @pytest.mark.parametrize("host", HOSTS)
 def test_gradients_are_those_worked_out_by_hand(measured, host, schedule):
     """Each policy gives its gradient in each host, however backwards accumulate."""
-    for rank, results in enumerate(measured):
-        want = expected(rank, backwards=SCHEDULES[schedule], world_size=len(measured))
+    for rank, results in enumerate(ranks := measured[host]):
+        want = expected(rank, backwards=SCHEDULES[schedule], world_size=len(ranks))
         if "ddp" in host:
             want = {name: value for name, value in want.items() if not name.endswith("local")}
         # A third is no binary fraction, and on the wire it may have eight bits.
         close = 2e-2 if "16" in host else 1e-6
-        assert results[host, schedule.__name__] == pytest.approx(want, rel=close)
+        assert results[schedule.__name__] == pytest.approx(want, rel=close)
 
 
 def test_hybrid_sharding(tmp_path):

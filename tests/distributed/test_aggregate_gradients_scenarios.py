@@ -6,13 +6,13 @@ import pytest
 
 from tests.distributed.models import expected
 from tests.distributed.scenarios.aggregate_gradients import SCENARIOS
-from tests.support.ranks import run_scenarios
+from tests.support.ranks import scenes
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
     """The results of each scenario on rank 0 and rank 1."""
-    return run_scenarios(SCENARIOS, 2, tmp_path_factory.mktemp("ranks"))
+    return scenes(SCENARIOS, 2, tmp_path_factory.mktemp("ranks"))
 
 
 def test_unused_on_one_rank_or_on_all(played):

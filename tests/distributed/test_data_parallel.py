@@ -10,7 +10,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from tests.distributed import schedules
 from tests.distributed.models import Policies, expected, feed, gradients
 from tests.distributed.schedules import backward
-from tests.support.ranks import run_ranks
+from tests.support.ranks import Scenes
 from torchcreator.distributed import data_parallel
 
 OPTIONS = {
@@ -43,28 +43,32 @@ SCHEDULES = {
 }
 
 
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    """Every option with every schedule, in one world of two ranks."""
+def measure(option):
+    """Return a function of a rank that takes one option through every schedule."""
 
-    def measure(rank):
+    def play(rank):
+        ddp = data_parallel(Policies(rank), **OPTIONS[option])
+        backward(ddp, rank)  # torch's static graph wants its first backward synchronised
         results = {}
-        for option, keywords in OPTIONS.items():
-            ddp = data_parallel(Policies(rank), **keywords)
-            backward(ddp, rank)  # torch's static graph wants its first backward synchronised
-            for schedule in SCHEDULES:
-                for _ in range(3):  # DDP rebuilds its buckets after the first backward
-                    ddp.zero_grad()
-                    schedule(ddp, ddp, rank)
-                results[option, schedule.__name__] = gradients(ddp)
+        for schedule in SCHEDULES:
+            for _ in range(3):  # DDP rebuilds its buckets after the first backward
+                ddp.zero_grad()
+                schedule(ddp, ddp, rank)
+            results[schedule.__name__] = gradients(ddp)
         return results
 
-    return run_ranks(measure, 2, tmp_path_factory.mktemp("ranks"))
+    return play
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """What every option gives with every schedule, on two ranks."""
+    return Scenes({o: measure(o) for o in OPTIONS}, 2, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda schedule: schedule.__name__)
 @pytest.mark.parametrize("option", OPTIONS)
 def test_gradients_are_those_worked_out_by_hand(measured, option, schedule):
     """Each policy gives its gradient, with each of DDP's options, however backwards accumulate."""
-    for rank, results in enumerate(measured):
-        assert results[option, schedule.__name__] == expected(rank, backwards=SCHEDULES[schedule])
+    for rank, results in enumerate(measured[option]):
+        assert results[schedule.__name__] == expected(rank, backwards=SCHEDULES[schedule])

@@ -7,13 +7,13 @@ import torch
 
 from tests.distributed.models import expected
 from tests.distributed.scenarios.data_parallel import SCENARIOS
-from tests.support.ranks import run_scenarios
+from tests.support.ranks import scenes
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
     """The results of each scenario on rank 0 and rank 1."""
-    return run_scenarios(SCENARIOS, 2, tmp_path_factory.mktemp("ranks"))
+    return scenes(SCENARIOS, 2, tmp_path_factory.mktemp("ranks"))
 
 
 def test_large_parameters(played):

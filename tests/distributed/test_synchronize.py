@@ -12,7 +12,7 @@ from torch import nn
 
 import torchcreator as tc
 from tests.distributed.counters import READ, Counters
-from tests.support.ranks import run_scenarios
+from tests.support.ranks import scenes
 from torchcreator.distributed import (
     aggregate_buffer,
     data_parallel,
@@ -131,7 +131,7 @@ SCENARIOS = [
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
     """The results of each scenario on rank 0 and rank 1."""
-    return run_scenarios(SCENARIOS, 2, tmp_path_factory.mktemp("ranks"))
+    return scenes(SCENARIOS, 2, tmp_path_factory.mktemp("ranks"))
 
 
 def test_synchronize_makes_values_equal_and_keeps_what_is_read(played):

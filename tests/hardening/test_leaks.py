@@ -45,7 +45,7 @@ def tables():
         "optimizer hooks": len(_global_optimizer_post_hooks),
         "modes": len(_get_current_dispatch_mode_stack()),
         "open scopes": 0 if current.get() is None else 1,
-        "first-constraint listeners": len(spec._constraint_listeners),
+        "listeners": len(spec._constraints.listeners) + len(spec._policies.listeners),
         "copy listeners": len(table.copy_listeners),
     }
 

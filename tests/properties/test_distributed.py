@@ -21,7 +21,8 @@ from tests.distributed.models import Policies, expected, feed, gradients
 from tests.properties.mistakes import VALUES, mistake
 from tests.properties.outcomes import check_message
 from tests.support.ranks import run_ranks
-from torchcreator.distributed import _handle, aggregate_gradients, data_parallel
+from torchcreator.distributed import aggregate_gradients, data_parallel
+from torchcreator.distributed._watch import kept as kept_by
 
 # Torch warns of options that it is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -38,7 +39,7 @@ ENTRIES = {
 def traces(model):
     """Return all that an entry point may leave on a model."""
     values = [p.detach().clone() for p in model.parameters()]
-    return sorted(vars(model)), len(model._forward_pre_hooks), model in _handle._kept, values
+    return sorted(vars(model)), len(model._forward_pre_hooks), kept_by(model) is None, values
 
 
 def same(left, right):
@@ -113,7 +114,7 @@ def refused_again(rank):
             else contextlib.nullcontext()
         ):
             aggregate_gradients(held)
-        kept[host] = _handle._kept[held] is first
+        kept[host] = kept_by(held) is first
     return kept
 
 

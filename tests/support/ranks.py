@@ -12,9 +12,10 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -78,20 +79,47 @@ def without_gloo(printed: str) -> str:
     return "".join(line for line in lines if not line.startswith("[Gloo] "))
 
 
-def run_scenarios(
-    scenarios: list[Callable[[int], Any]], world_size: int, tmp_path: Path
-) -> dict[str, list[Any]]:
-    """Run several functions of a rank in one world, one after the other.
+class Scenes(Mapping[Any, list[Any]]):
+    """Functions of a rank, each run in a world of its own when its result is first asked for.
 
-    Returns:
-        By the name of each, what it returned on each rank.
+    What one of them does wrong, the others' tests do not hear of.
+
+    Args:
+        scenes: The functions, each by the name that its result is asked for.
+        world_size: The number of ranks.
+        tmp_path: A directory in which ranks meet.
+        timeout: Seconds after which ranks that still run are killed.
     """
 
-    def play(rank: int) -> dict[str, Any]:
-        return {scenario.__name__: scenario(rank) for scenario in scenarios}
+    def __init__(
+        self,
+        scenes: Mapping[Any, Callable[[int], Any]],
+        world_size: int,
+        tmp_path: Path,
+        timeout: float = 60,
+    ) -> None:
+        self._scenes = scenes
+        self._run = partial(run_ranks, world_size=world_size, tmp_path=tmp_path, timeout=timeout)
+        self._results: dict[Any, list[Any]] = {}
 
-    ranks = run_ranks(play, world_size, tmp_path)
-    return {name: [rank[name] for rank in ranks] for name in ranks[0]}
+    def __getitem__(self, name: Any) -> list[Any]:
+        """Return what a function returned on each rank."""
+        if name not in self._results:
+            self._results[name] = self._run(self._scenes[name])
+        return self._results[name]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._scenes)
+
+    def __len__(self) -> int:
+        return len(self._scenes)
+
+
+def scenes(
+    functions: list[Callable[[int], Any]], world_size: int, tmp_path: Path
+) -> Mapping[str, list[Any]]:
+    """Return the results of functions of a rank by their names, each run apart, when needed."""
+    return Scenes({function.__name__: function for function in functions}, world_size, tmp_path)
 
 
 def rank_outcomes(

@@ -11,17 +11,24 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.support.ranks import run_ranks
 from torchcreator._torch.hosts import (
+    active_ddp,
     all_sharded_parameters,
     at_end_of_backward,
     current_graph_task,
+    held_by_ddp,
     ignore_in_ddp,
+    inside_of,
     is_zero_redundancy,
+    joins,
+    joins_unevenly,
     moved,
     overlaps_with_ddp,
     sharded_parameters,
     split_factor,
+    step_on_every_rank,
     steps_in_backward,
 )
+from torchcreator._torch.tensors import accumulation_hooks, set_accumulation_hooks
 
 
 def test_a_backward_has_a_number_and_an_end():
@@ -48,12 +55,12 @@ def test_ddp_and_fsdp_are_as_we_know_them(tmp_path):
         ignore_in_ddp(model, {".bias"})
         ignored = DistributedDataParallel(model).parameters_to_ignore
         sharded = fully_shard(nn.Linear(2, 2, bias=False))
-        (before,) = sharded_parameters(sharded)
+        (held,) = sharded_parameters(sharded)
+        before = held.whole
         sharded.unshard()
-        (after,) = sharded_parameters(sharded)
-        same = after.sharded is before.sharded and after.whole is sharded.weight
+        same = held.whole is sharded.weight
         dist.barrier()
-        return sorted(ignored), before.whole, same, (after.rank, after.size)
+        return sorted(ignored), before, same, (held.rank, held.size)
 
     assert run_ranks(look, 2, tmp_path) == [
         ([".bias", "bias"], None, True, (rank, 2)) for rank in range(2)
@@ -119,3 +126,104 @@ def test_a_step_inside_the_backward_is_recognised():
     _apply_optimizer_in_backward(torch.optim.SGD, [stepped], {"lr": 1.0})
     assert steps_in_backward(stepped)
     assert not steps_in_backward(plain)
+
+
+def test_what_fsdp_divides_by_is_followed(tmp_path):
+    """The factor that somebody sets is read anew each time; without one it is the mesh's size."""
+
+    def look(rank):
+        sharded = fully_shard(nn.Linear(2, 2, bias=False))
+        (held,) = sharded_parameters(sharded)
+        divisor = held.divisor_later()
+        before = held.divisor, divisor()
+        sharded.set_gradient_divide_factor(3.0)
+        return before, held.divisor, divisor()
+
+    assert run_ranks(look, 2, tmp_path) == [((None, 2), 3.0, 3.0)] * 2
+
+
+def test_a_ddp_is_active_inside_its_forward_only(tmp_path):
+    """It is known there, and before and after nobody is."""
+
+    def look(rank):
+        seen = []
+        model = nn.Linear(2, 2)
+        ddp = DistributedDataParallel(model)
+        model.register_forward_pre_hook(lambda module, args: seen.append(active_ddp() is ddp))
+        ddp(torch.ones(1, 2))
+        return seen, active_ddp() is None
+
+    assert run_ranks(look, 1, tmp_path) == [([True], True)]
+
+
+def test_who_is_in_a_ddp(tmp_path):
+    """A parameter of a DDP that is alive and does not ignore it is held; others are not."""
+
+    def look(rank):
+        model, other = nn.Linear(2, 2), nn.Linear(2, 2)
+        ignore_in_ddp(model, {"bias", ".bias"})
+        ddp = DistributedDataParallel(model)
+        held = [held_by_ddp(p) for p in (model.weight, model.bias, other.weight)]
+        del ddp
+        return held
+
+    assert run_ranks(look, 1, tmp_path) == [[True, False, False]]
+
+
+def test_join_is_recognised(tmp_path):
+    """A DDP in join() says so, and whether it divides by those that are left."""
+
+    def look(rank):
+        ddp = DistributedDataParallel(nn.Linear(2, 2))
+        seen = [(joins(ddp), joins_unevenly(ddp))]
+        for initial in (True, False):
+            with ddp.join(divide_by_initial_world_size=initial):
+                seen.append((joins(ddp), joins_unevenly(ddp)))
+                ddp(torch.ones(1, 2)).sum().backward()
+        return seen
+
+    (seen,) = run_ranks(look, 1, tmp_path)
+    assert seen == [(False, False), (True, False), (True, True)]
+
+
+def test_hooks_that_an_exchange_took_away_can_be_put_back():
+    """After `swap_tensors` a hook runs once those that are gone are forgotten."""
+    log = []
+    p = nn.Parameter(torch.ones(1))
+    p.register_post_accumulate_grad_hook(lambda p: log.append("lost"))
+    before = inside_of(p)
+    torch.utils.swap_tensors(p, nn.Parameter(torch.ones(1)))
+    assert inside_of(p) != before
+    p.register_post_accumulate_grad_hook(lambda p: log.append("never"))
+    p.sum().backward()
+    assert log == []
+    assert accumulation_hooks(p) is not None
+    set_accumulation_hooks(p, None)
+    p.register_post_accumulate_grad_hook(lambda p: log.append("runs"))
+    p.sum().backward()
+    assert log == ["runs"]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # by an import of torch's
+@pytest.mark.parametrize("views", [False, True], ids=["by parameter", "by bucket"])
+def test_zero_redundancy_steps_some_parameters_everywhere(tmp_path, views):
+    """What is kept out of its partition is stepped on every rank, once, and sent to none."""
+
+    def look(rank):
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+
+        shared = nn.Parameter(torch.ones(3))
+        own = [nn.Parameter(torch.full((2,), float(rank))) for _ in range(3)]
+        groups = [{"params": [shared, own[0]]}, {"params": own[1:], "lr": 2.0}]
+        optimizer = ZeroRedundancyOptimizer(
+            groups, torch.optim.SGD, lr=1.0, parameters_as_bucket_view=views
+        )
+        for _ in range(2):
+            step_on_every_rank(optimizer, own)
+        for p in (shared, *own):
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+        return shared.tolist(), [p.tolist() for p in own]
+
+    for rank, got in enumerate(run_ranks(look, 2, tmp_path)):
+        assert got == ([0.0] * 3, [[rank - 1.0] * 2, [rank - 2.0] * 2, [rank - 2.0] * 2])

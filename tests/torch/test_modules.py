@@ -8,7 +8,13 @@ import torch
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
-from torchcreator._torch.modules import LOADING, WRAPPINGS, is_normalisation, uncompiled
+from torchcreator._torch.modules import (
+    LOADING,
+    WRAPPINGS,
+    forward_pre_hooks,
+    is_normalisation,
+    uncompiled,
+)
 
 
 def test_normalisation_is_recognised():
@@ -45,3 +51,11 @@ def test_wrappings_are_known():
     ] == [WRAPPINGS[0], ""]
     names = tuple(next(iter(dict(nn.Module.named_parameters(m)))) for m in wrapped)
     assert names == tuple(f"{wrapping}weight" for wrapping in WRAPPINGS)
+
+
+def test_hooks_before_a_forward_are_found():
+    """Those that a module has, and no others."""
+    model = nn.Linear(2, 2)
+    assert list(forward_pre_hooks(model).values()) == []
+    model.register_forward_pre_hook(test_wrappings_are_known)
+    assert list(forward_pre_hooks(model).values()) == [test_wrappings_are_known]

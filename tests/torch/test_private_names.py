@@ -46,14 +46,21 @@ PATHS = [
     "torch.distributed._composable_state:_module_state_mapping",
     "torch.distributed.fsdp:FSDPModule._get_fsdp_state",
     "torch.distributed.optim.zero_redundancy_optimizer:ZeroRedundancyOptimizer",
+    "torch.distributed.optim.zero_redundancy_optimizer:"
+    "ZeroRedundancyOptimizer._build_param_buckets",
+    "torch.distributed.optim.zero_redundancy_optimizer:"
+    "ZeroRedundancyOptimizer._partition_parameters",
     "torch.Generator._cdata",
     "torch.multiprocessing.reductions:StorageWeakRef",
     "torch.nn.Module._apply",
     "torch.nn.Module._load_from_state_dict",
     "torch.nn.modules.batchnorm:_NormBase",
+    "torch.nn.parallel:DistributedDataParallel._get_active_ddp_module",
     "torch.nn.parallel:DistributedDataParallel._set_params_and_buffers_to_ignore_for_model",
     "torch.ops.aten.add.Tensor._overloadname",
     "torch.ops.aten.add.Tensor._schema",
+    "torch.Tensor._cdata",
+    "torch.Tensor._post_accumulate_grad_hooks",
     "torch.Tensor._typed_storage",
     "torch.Tensor._use_count",
     "torch.Tensor._version",
@@ -74,6 +81,10 @@ SINCE = {"torch.utils._python_dispatch:TorchDispatchMode._should_skip_dynamo": (
 OF_INSTANCES = {
     "_checkpoint_wrapped_module",  # in the full names of what is wrapped
     "_ddp_params_and_buffers_to_ignore",
+    "_device_to_params_per_rank_cache",
+    "_divide_by_initial_world_size",
+    "_forward_pre_hooks",
+    "_join_config",
     "_fsdp_param_group",  # of torch < 2.12
     "_fsdp_param_groups",
     "_in_backward_optimizers",

@@ -24,14 +24,15 @@ from torchcreator._chain.target import Asked, Target, target, waiting_target
 from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, did_you_mean, shown
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.lazy import uninitialized
-from torchcreator._spec.spec import announce_constraint, spec_from
+from torchcreator._spec.spec import announce_constraint, announce_policy, spec_from
 from torchcreator._spec.table import attach
 from torchcreator._spec.types import Device, InitialValue, Shape, VariableKwargs
 from torchcreator.constraints import check
 from torchcreator.constraints import get as get_constraint
 from torchcreator.constraints._base import Constraint
 
-_ON_READ, _MEAN = VariableSynchronization.ON_READ, VariableAggregation.MEAN
+_AUTO, _ON_READ = VariableSynchronization.AUTO, VariableSynchronization.ON_READ
+_NONE, _MEAN = VariableAggregation.NONE, VariableAggregation.MEAN
 
 
 def default_creator(
@@ -198,7 +199,12 @@ def make(
         if trainable is None
         else _checked_trainable(trainable, kind, label)
     )
-    if constraint is not None or aggregation is _MEAN:
+    if not (
+        constraint is None
+        and synchronization is _AUTO
+        and aggregation is _NONE
+        and process_group is None
+    ):
         _check_policies(constraint, aggregation, data, waiting, kind, label)
     if waiting is None:
         parameter = (
@@ -269,7 +275,8 @@ def _check_policies(
     dtype: torch.dtype,
     label: str,
 ) -> None:
-    """Refuse what is not defined for this shape or dtype; announce the constraint that is."""
+    """Refuse what is not defined for this shape or dtype; announce what is."""
+    announce_policy()
     if constraint is not None:
         known = data if data is not None or waiting is None else waiting.parameter
         if known is not None and not is_lazy(known):  # of the others, the first step will tell

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 _gradient = attrgetter("grad")
-UNSEEN = -1
-"""No version of any tensor."""
 
 
 class Constrained(NamedTuple):
@@ -39,11 +37,22 @@ class Seen:
     again what the inner one did.
     """
 
-    __slots__ = ("parameter", "version")
+    __slots__ = ("forgotten", "parameter", "version")
 
     def __init__(self, parameter: torch.Tensor) -> None:
         self.parameter = parameter
-        self.version = UNSEEN
+        self.version = version(parameter)
+        self.forgotten = True
+        """Whether a step is under way: fused kernels write without raising a version."""
+
+    def is_due(self) -> bool:
+        """Return whether the parameter was written since."""
+        written = self.version != version(self.parameter)
+        return written or (self.forgotten and self.parameter.grad is not None)
+
+    def remember(self) -> None:
+        """Note that the parameter is as its constraint wants it."""
+        self.version, self.forgotten = version(self.parameter), False
 
 
 class Group:
@@ -62,29 +71,34 @@ class Group:
         self.parameters = [member.parameter for member in members]
         self.names = {id(member.parameter): member.name for member in members}
         self.seen = seen
+        self._versions = list(map(version, self.parameters))
 
     def due(self) -> list[torch.Tensor]:
-        """Return the parameters that had a gradient and were written since their projection."""
+        """Return the parameters that had a gradient, or were written since their projection."""
         if self.seen is not None:
-            return [
-                p
-                for p, seen in zip(self.parameters, self.seen, strict=True)
-                if p.grad is not None and seen.version != version(p)
-            ]
-        # In C all the way: this is what a constraint costs beside its one kernel.
-        if any(map(is_, map(_gradient, self.parameters), repeat(None))):
-            return [p for p in self.parameters if p.grad is not None]
-        return self.parameters
+            return [seen.parameter for seen in self.seen if seen.is_due()]
+        # In C all the way: this is what a constraint costs beside its one kernel. Where all have a
+        # gradient, all were written.
+        if not any(map(is_, map(_gradient, self.parameters), repeat(None))):
+            return self.parameters
+        return [
+            p
+            for p, before in zip(self.parameters, self._versions, strict=True)
+            if p.grad is not None or version(p) != before
+        ]
 
     def project(self, parameters: list[torch.Tensor]) -> list[ConstraintError]:
         """Project some of the parameters in place; return what went wrong."""
         self.constraint.project_(parameters)
         return []
 
-    def remember(self) -> None:
+    def remember(self, projected: list[torch.Tensor]) -> None:
         """Note that the parameters are as the constraint wants them."""
-        for seen in self.seen or ():
-            seen.version = version(seen.parameter)
+        if self.seen is not None:
+            for seen in self.seen:
+                seen.remember()
+        elif projected is not self.parameters:
+            self._versions = list(map(version, self.parameters))
 
 
 class ShardedGroup(Group):

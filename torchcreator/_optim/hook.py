@@ -1,23 +1,36 @@
-"""The one hook through which constraints hold after every optimizer's every step."""
+"""The hooks before and after every optimizer's every step: an audit, and then the projections."""
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
-from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+from torch.optim.optimizer import (
+    Optimizer,
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
 from torchcreator._errors import ConstraintError, VariableTypeError, shown
-from torchcreator._optim.groups import Constrained
+from torchcreator._optim.audit import Audit, many_ranks, per_rank_averaged
+from torchcreator._optim.averaged import averages, project_sequences
+from torchcreator._optim.groups import Constrained, Group
+from torchcreator._optim.held import Held
 from torchcreator._optim.plan import Plan
 from torchcreator._spec.live_modules import full_name
-from torchcreator._spec.spec import constraint_epoch, on_first_constraint
+from torchcreator._spec.spec import constraint_epoch, on_first_constraint, on_first_policy
 from torchcreator._spec.table import named_specs, specs_of
 from torchcreator._torch import hooks
-from torchcreator._torch.hosts import is_zero_redundancy, overlaps_with_ddp
+from torchcreator._torch.hosts import (
+    is_averaged_afterwards,
+    is_zero_redundancy,
+    overlaps_with_ddp,
+    step_on_every_rank,
+)
 
 ModelOrParameters: TypeAlias = nn.Module | torch.Tensor | Iterable[torch.Tensor]
 
@@ -27,29 +40,94 @@ class OptimizerPlan(Plan):
 
     def __init__(self, optimizer: Optimizer, earlier: Iterable[Plan]) -> None:
         self.epoch = constraint_epoch()
-        # Held, not only compared by id: the id of a list that is gone may be given out again.
-        self.lists = [(group["params"], len(group["params"])) for group in optimizer.param_groups]
-        members = _constrained([p for ps, _ in self.lists for p in ps])
+        self.held = [Held(group["params"]) for group in optimizer.param_groups]
+        parameters = self.parameters()
+        members = _constrained(parameters)
         wrapped = is_zero_redundancy(optimizer)
         # The inner optimizer projects its own shard before it is broadcast: once per parameter.
         super().__init__(() if wrapped else members, earlier)
         if wrapped and members and overlaps_with_ddp(optimizer):
             self.failures.append(_no_hook_runs(full_name(members[0].parameter, members[0].name)))
+        self._averaging = weakref.ref(optimizer) if averages(optimizer) else _nothing
+        self.audit: Audit | None = None
+        self.looked = False
 
     def fits(self, optimizer: Optimizer) -> bool:
-        """Return whether this is still what the optimizer's parameters ask for."""
+        """Return whether the optimizer still holds the same parameters."""
         groups = optimizer.param_groups
-        if self.epoch != constraint_epoch() or len(groups) != len(self.lists):
+        if self.epoch != constraint_epoch() or len(groups) != len(self.held):
             return False
-        for group, (parameters, count) in zip(groups, self.lists, strict=True):
-            if group["params"] is not parameters or len(parameters) != count:
-                return False
-        return True
+        return all(
+            held.is_still(group["params"]) for group, held in zip(groups, self.held, strict=True)
+        )
+
+    def parameters(self) -> list[torch.Tensor]:
+        """Return all parameters that the optimizer holds."""
+        return [p for held in self.held for p in held.parameters]
+
+    def _say_that_averages_follow(self) -> None:
+        assert self.audit is not None
+        if self.audit.per_rank:
+            raise per_rank_averaged(self.audit.per_rank[0])
+        name = next(iter(self.groups[0].names.values()))
+        warnings.warn(
+            f"Variable {name!r} is constrained, and PostLocalSGDOptimizer averages parameters "
+            "after the step, where no hook runs: the mean of two points of a set need not be in "
+            "it.\nCall torchcreator.apply_constraints(model) after its step().",
+            stacklevel=2,
+        )
+
+    def _project(self, group: Group, due: list[torch.Tensor]) -> list[ConstraintError]:
+        optimizer = self._averaging()
+        failures: list[ConstraintError] = []
+        if optimizer is not None:
+            failures += project_sequences(optimizer, due, group.project)
+        return failures + group.project(due)
+
+    def ask(self, optimizer: Optimizer) -> None:
+        """Make sure that what several ranks are to agree on is carried out by somebody."""
+        if self.audit is None or not self.audit.fits():
+            self.audit = Audit(self.parameters())
+            if (
+                self.audit.per_rank
+                and is_zero_redundancy(optimizer)
+                and not overlaps_with_ddp(optimizer)
+            ):
+                step_on_every_rank(optimizer, self.audit.per_rank)
+            if (self.audit.per_rank or self.groups) and is_averaged_afterwards(optimizer):
+                self._say_that_averages_follow()
+        self.audit.check()
+
+
+def _nothing() -> None:
+    return None
 
 
 _plans: weakref.WeakKeyDictionary[Optimizer, OptimizerPlan] = weakref.WeakKeyDictionary()
-_announcing: weakref.WeakSet[Optimizer] = weakref.WeakSet()
-"""The optimizers that say when a step begins."""
+
+
+_parts: weakref.WeakSet[Optimizer] = weakref.WeakSet()
+"""Those that step a rank's part of what a ZeroRedundancyOptimizer, which was asked, holds."""
+
+
+def before_step(optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Look at what an optimizer is about to write.
+
+    Args:
+        optimizer: The optimizer whose ``step`` begins.
+        args: What ``step`` was called with.
+        kwargs: What ``step`` was called with.
+
+    Raises:
+        DistributedError: A variable declares something of several ranks that nobody carries out.
+    """
+    plan = _plan(optimizer)
+    plan.looked = True
+    plan.forget()
+    if many_ranks() and optimizer not in _parts:
+        if is_zero_redundancy(optimizer) and not overlaps_with_ddp(optimizer):
+            _parts.add(optimizer.optim)
+        plan.ask(optimizer)
 
 
 def after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -61,28 +139,18 @@ def after_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, An
         kwargs: What ``step`` was called with.
     """
     plan = _plans.get(optimizer)
-    if plan is None or not plan.fits(optimizer):
-        plan = _plans[optimizer] = _replan(optimizer)
+    if plan is None or not plan.looked:  # `super().step()` has two ends
+        plan = _plan(optimizer)
+    plan.looked = False
     if plan.groups or plan.failures:
         plan.after_step(getattr(optimizer, "found_inf", None))
 
 
-def _replan(optimizer: Optimizer) -> OptimizerPlan:
-    plan = OptimizerPlan(optimizer, tuple(_plans.values()))
-    if plan.seen and optimizer not in _announcing:
-        _announcing.add(optimizer)
-        optimizer.register_step_pre_hook(torch.compiler.disable(before_step))
-    return plan
-
-
-def before_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Forget what was seen: fused kernels write without raising a parameter's version.
-
-    Only optimizers with a constraint that is not idempotent have this hook.
-    """
+def _plan(optimizer: Optimizer) -> OptimizerPlan:
     plan = _plans.get(optimizer)
-    if plan is not None:
-        plan.forget()
+    if plan is None or not plan.fits(optimizer):
+        plan = _plans[optimizer] = OptimizerPlan(optimizer, tuple(_plans.values()))
+    return plan
 
 
 def _no_hook_runs(name: str) -> ConstraintError:
@@ -153,11 +221,19 @@ def _constrained(parameters: Sequence[torch.Tensor]) -> list[Constrained]:
 
 
 def install() -> None:
-    """Arrange for the hook to be registered when the first constrained variable exists."""
-    on_first_constraint(_register)
+    """Arrange for the hooks to be registered when the first variable exists that needs them."""
+    on_first_constraint(_register_before)
+    on_first_policy(_register_before)
+    on_first_constraint(_register_after)
 
 
-def _register() -> None:
-    # Dynamo would trace into the hook when a step is compiled, and crash on the weak dictionary.
+def _register_before() -> None:
+    if "policies" not in (hook.purpose for hook in hooks.hooks()):
+        # Dynamo would trace into a hook when a step is compiled, and crash on weak dictionaries.
+        hook = torch.compiler.disable(before_step)
+        hooks.install("policies", register_optimizer_step_pre_hook, hook)
+
+
+def _register_after() -> None:
     hook = torch.compiler.disable(after_step)
     hooks.install("constraints", register_optimizer_step_post_hook, hook)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from torchcreator._errors import ConstraintError, TorchCreatorError
-from torchcreator._optim.groups import UNSEEN, Constrained, Group, Seen, group_kind
+from torchcreator._optim.groups import Constrained, Group, Seen, group_kind
 from torchcreator._spec.live_modules import full_name
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator.constraints import _shards
@@ -76,14 +76,17 @@ class Plan:
                 if due and found_inf is not None and found_inf.is_cuda:
                     failures += _unless(found_inf, group, due)
                 elif due:
-                    failures += group.project(due)
-                group.remember()
+                    failures += self._project(group, due)
+                group.remember(due)
         _raise(failures)
 
+    def _project(self, group: Group, due: list[torch.Tensor]) -> list[ConstraintError]:
+        return group.project(due)
+
     def forget(self) -> None:
-        """Take every parameter for written, whatever its version says."""
+        """Take every parameter that has a gradient for written, whatever its version says."""
         for seen in self.seen.values():
-            seen.version = UNSEEN
+            seen.forgotten = True
 
     def everything(self) -> None:
         """Project every parameter, whether or not it was written."""

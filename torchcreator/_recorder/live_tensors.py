@@ -19,10 +19,12 @@ from torchcreator._recorder.pytree import META
 from torchcreator._recorder.tape import Ref, Tape
 from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._torch.tensors import (
+    accumulation_hooks,
     can_share_data,
     exchange,
     held_in_torch,
     is_plain_meta,
+    set_accumulation_hooks,
     viewers,
 )
 
@@ -152,14 +154,14 @@ def replace(tensor: torch.Tensor, real: torch.Tensor, *, requires_grad: bool | N
             requires_grad = is_leaf and tensor.requires_grad
         if requires_grad is not real.requires_grad:
             real.requires_grad_(requires_grad)
-        hooks, after = tensor._backward_hooks, tensor._post_accumulate_grad_hooks
+        hooks, after = tensor._backward_hooks, accumulation_hooks(tensor)
         grad = tensor.grad if is_leaf else None
         exchange(tensor, real)
         # These live in the memory that was exchanged.
         if hooks is not None:
             tensor._backward_hooks = hooks
         if after is not None:
-            tensor._post_accumulate_grad_hooks = after
+            set_accumulation_hooks(tensor, after)
         if grad is not None:
             tensor.grad = grad
 

@@ -98,28 +98,46 @@ class VariableSpec(NamedTuple):
 spec_from: Callable[[tuple[Any, ...]], VariableSpec] = partial(tuple.__new__, VariableSpec)
 """Make a spec of all its fields in their order, in half the time that its class takes."""
 
-_constraint_count = 0
-_constraint_listeners: list[Callable[[], None]] = []
+
+class _Announcement:
+    """Tells whoever waits for it that the first variable of some kind exists."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.listeners: list[Callable[[], None]] = []
+
+    def announce(self) -> None:
+        self.count += 1
+        while self.listeners:
+            self.listeners.pop()()
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        self.listeners.append(listener)
+        if self.count:
+            self.announce()
 
 
-def announce_constraint() -> None:
-    """Tell whoever waits for it that a constrained variable is declared."""
-    global _constraint_count
-    _constraint_count += 1
-    while _constraint_listeners:
-        _constraint_listeners.pop()()
+_constraints = _Announcement()
+_policies = _Announcement()
+
+announce_constraint = _constraints.announce
+"""Tell whoever waits for it that a constrained variable is declared."""
+announce_policy = _policies.announce
+"""Tell whoever waits for it that a variable is declared that says something of several ranks."""
+on_first_constraint = _constraints.listen
+"""Call a function once, when the first constrained variable exists (now, if one does)."""
+on_first_policy = _policies.listen
+"""Call a function once, when the first variable with a policy exists (now, if one does)."""
 
 
 def constraint_epoch() -> int:
     """Return a number that rises whenever a constrained variable is declared or loaded."""
-    return _constraint_count
+    return _constraints.count
 
 
-def on_first_constraint(listener: Callable[[], None]) -> None:
-    """Call ``listener`` once, when the first constrained variable exists (now, if one does)."""
-    _constraint_listeners.append(listener)
-    if _constraint_count:
-        announce_constraint()
+def policy_epoch() -> int:
+    """Return a number that rises whenever a variable with a policy is declared or loaded."""
+    return _policies.count
 
 
 def _portable(spec: VariableSpec) -> VariableSpec:
@@ -133,11 +151,14 @@ def _portable(spec: VariableSpec) -> VariableSpec:
 
 def _restored(*fields: Any) -> VariableSpec:
     spec = VariableSpec(*fields)
+    # A process that only loads a model has imported nothing else of us, and its optimizer must
+    # find constraint and policies all the same.
+    assert torchcreator.apply_constraints is not None  # using the face loads what listens
     if spec.constraint is not None:
-        # A process that only loads a model has imported nothing else of us, and its optimizer
-        # must find the constraint all the same.
-        assert torchcreator.apply_constraints is not None  # using the face loads what listens
         announce_constraint()
+    unspoken = (VariableSynchronization.AUTO, VariableAggregation.NONE, None)
+    if (spec.synchronization, spec.aggregation, spec.process_group) != unspoken:
+        announce_policy()
     return spec
 
 

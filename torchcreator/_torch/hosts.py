@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,39 +46,107 @@ def ignore_in_ddp(model: nn.Module, names: set[str]) -> Callable[[], None]:
     return undo
 
 
+def active_ddp() -> DistributedDataParallel | None:
+    """Return the DDP whose forward is running, the innermost of several."""
+    active: DistributedDataParallel | None = DistributedDataParallel._get_active_ddp_module()
+    return active
+
+
+def joins_unevenly(ddp: DistributedDataParallel) -> bool:
+    """Return whether a DDP is in ``join()`` and divides by the number of ranks still there."""
+    config: Any = ddp._join_config
+    return bool(config.enable) and not ddp._divide_by_initial_world_size
+
+
+def joins(ddp: DistributedDataParallel) -> bool:
+    """Return whether a DDP is in ``join()``."""
+    config: Any = ddp._join_config
+    return bool(config.enable)
+
+
+def held_by_ddp(parameter: torch.Tensor) -> bool:
+    """Return whether a DDP of somebody's has a parameter and does not ignore it.
+
+    It looks for all who refer to the class of DDP, so it is not for every step.
+    """
+    return any(
+        held is parameter and name not in ddp.parameters_to_ignore
+        for ddp in gc.get_referrers(DistributedDataParallel)
+        if isinstance(ddp, DistributedDataParallel)
+        for name, held in ddp.module.named_parameters(remove_duplicate=False)
+    )
+
+
+inside_of = attrgetter("_cdata")
+"""Return the address of what is inside a tensor object, and has its hooks.
+
+`swap_tensors` exchanges it. An address means something while its tensor lives: an AccumulateGrad
+node that somebody keeps, keeps it.
+"""
+
+
 @dataclass(frozen=True, eq=False)
 class ShardedParameter:
     """A parameter in the hands of FSDP2, and this rank's place in its data-parallel mesh."""
 
     sharded: nn.Parameter
-    whole: nn.Parameter | None
     rank: int
     size: int
+    _parameter: Any
+    _group: Any
+
+    @property
+    def whole(self) -> nn.Parameter | None:
+        """The whole parameter, None before its first all-gather."""
+        return getattr(self._parameter, "_unsharded_param", None)
+
+    @property
+    def divisor(self) -> float | None:
+        """What gradients are divided by in place of the size, where that was set."""
+        factor: float | None = self._group.gradient_divide_factor
+        return factor
+
+    def divisor_later(self) -> Callable[[], float]:
+        """Return a function that returns what gradients are divided by; it keeps nothing alive."""
+        group, size = weakref.ref(self._group), self.size
+
+        def divisor() -> float:
+            alive = group()
+            factor = None if alive is None else alive.gradient_divide_factor
+            return size if factor is None else float(factor)
+
+        return divisor
 
 
 def sharded_parameters(module: nn.Module) -> list[ShardedParameter]:
-    """Return what one FSDP2 module shards itself; ``whole`` is None before its first all-gather.
+    """Return what one FSDP2 module shards itself.
 
     Rank and size are those of FSDP's own mesh: with tensor parallelism a parameter's mesh is
     bigger, and FSDP divides gradients by the size of its own.
     """
-    state: Any = module._get_fsdp_state()  # type: ignore[operator]
-    groups = getattr(state, "_fsdp_param_groups", None)
-    if groups is None:  # torch < 2.12 has at most one
-        groups = [state._fsdp_param_group] if state._fsdp_param_group else []
     return [
         ShardedParameter(
             sharded=parameter.sharded_param,
-            whole=getattr(parameter, "_unsharded_param", None),
             rank=getattr(group.mesh_info, "shard_mesh_rank", 0)
             + getattr(group.mesh_info, "shard_mesh_size", 1)
             * getattr(group.mesh_info, "replicate_mesh_rank", 0),
             size=getattr(group.mesh_info, "shard_mesh_size", 1)
             * getattr(group.mesh_info, "replicate_mesh_size", 1),
+            _parameter=parameter,
+            _group=group,
         )
-        for group in groups
+        for group in sharding_groups(module)
         for parameter in group.fsdp_params
     ]
+
+
+def sharding_groups(module: nn.Module) -> list[Any]:
+    """Return FSDP2's own records of what one module shards, gathers and reduces together."""
+    state: Any = module._get_fsdp_state()  # type: ignore[operator]
+    groups: list[Any] | None = getattr(state, "_fsdp_param_groups", None)
+    if groups is None:  # torch < 2.12 has at most one
+        groups = [state._fsdp_param_group] if state._fsdp_param_group else []
+    return groups
 
 
 def all_sharded_parameters() -> list[ShardedParameter]:
@@ -105,6 +176,44 @@ def is_zero_redundancy(optimizer: torch.optim.Optimizer) -> bool:
 def overlaps_with_ddp(optimizer: Any) -> bool:
     """Return whether a ZeroRedundancyOptimizer steps inside DDP's backward."""
     return bool(optimizer._overlap_with_ddp)
+
+
+def step_on_every_rank(optimizer: Any, parameters: list[torch.Tensor]) -> None:
+    """Let a ZeroRedundancyOptimizer step parameters on every rank, and send them to none.
+
+    It gives each parameter to one rank, which steps it and overwrites the others'.
+
+    Args:
+        optimizer: The optimizer; it does not overlap with DDP.
+        parameters: Those of its parameters that have a value per rank.
+    """
+    apart = {id(p) for p in parameters}
+    own = {id(p) for group in optimizer.optim.param_groups for p in group["params"]}
+    partition = optimizer._partition_parameters()
+    if not any(id(p) in apart for groups in partition for g in groups for p in g["params"]):
+        return
+    for i, group in enumerate(optimizer.param_groups):
+        local = optimizer.optim.param_groups[i]
+        more = [p for p in group["params"] if id(p) in apart and id(p) not in own]
+        # Another dictionary: this one is also that of the partition.
+        optimizer.optim.param_groups[i] = {**local, "params": [*local["params"], *more]}
+    for groups in partition:
+        for group in groups:
+            group["params"] = [p for p in group["params"] if id(p) not in apart]
+    optimizer._device_to_params_per_rank_cache.clear()
+    optimizer._build_param_buckets()
+
+
+def is_averaged_afterwards(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether a PostLocalSGDOptimizer averages parameters after this one's steps.
+
+    It looks for all who refer to that class, so it is not for every step.
+    """
+    module: Any = sys.modules.get("torch.distributed.optim.post_localSGD_optimizer")
+    if module is None:
+        return False
+    kind = module.PostLocalSGDOptimizer
+    return any(type(o) is kind and o.optim is optimizer for o in gc.get_referrers(kind))
 
 
 def steps_in_backward(parameter: nn.Parameter) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import CodeType
 from typing import TypeVar
 
@@ -24,6 +25,12 @@ def uncompiled(model: nn.Module) -> nn.Module:
     """Return the module that torch.compile has wrapped, or the module itself."""
     inner: nn.Module = getattr(model, "_orig_mod", model)
     return inner
+
+
+def forward_pre_hooks(model: nn.Module) -> dict[int, Callable[..., object]]:
+    """Return the hooks that run before a module's forward, in the dictionary that holds them."""
+    hooks: dict[int, Callable[..., object]] = model._forward_pre_hooks
+    return hooks
 
 
 def is_normalisation(module: nn.Module) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -63,6 +64,19 @@ def exchange(first: torch.Tensor, second: torch.Tensor) -> None:
     reference; where all views of a storage are exchanged together, both are harmless.
     """
     torch._C._swap_tensor_impl(first, second)
+
+
+def accumulation_hooks(tensor: torch.Tensor) -> Any:
+    """Return the hooks that run when a tensor has its gradient, in the dictionary that holds them.
+
+    The object keeps it where what is inside was exchanged, and the hooks run no more.
+    """
+    return tensor._post_accumulate_grad_hooks
+
+
+def set_accumulation_hooks(tensor: torch.Tensor, hooks: Any) -> None:
+    """Let these hooks run when a tensor has its gradient; None lets none, until the next one."""
+    tensor._post_accumulate_grad_hooks = hooks
 
 
 def lazy_view(tensor: torch.Tensor, *, conj: bool, neg: bool) -> torch.Tensor:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
-from typing import TypeVar
-
 import torch
 import torch.distributed as dist
 from torch import nn
@@ -14,15 +10,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
 from torchcreator._torch.dtensor import is_sharded
+from torchcreator._torch.hosts import steps_in_backward
 from torchcreator._torch.modules import uncompiled
-from torchcreator.distributed import _ddp, _fsdp, _options
-from torchcreator.distributed._arrivals import ArrivalSet
-from torchcreator.distributed._handle import GradientAggregation, keep, release
-from torchcreator.distributed._plain import reducer_for, share, share_buffers
+from torchcreator.distributed import _fsdp, _options
+from torchcreator.distributed._buckets import stepped_in_backward
+from torchcreator.distributed._handle import GradientAggregation, Nobody
+from torchcreator.distributed._initial import share, share_buffers
 from torchcreator.distributed._policy import Managed, reduced, survey, world_or_refuse
 from torchcreator.distributed._verify import check_specs
-
-_T = TypeVar("_T")
+from torchcreator.distributed._watch import attach, kept, release, watch
 
 
 def aggregate_gradients(
@@ -77,12 +73,12 @@ def aggregate_gradients(
     model = uncompiled(model)
     modules = _fsdp.fsdp_modules(model)
     if isinstance(model, DistributedDataParallel):
-        aggregation = _on_ddp(model, process_group, compress)
-    elif modules:
+        return _on_ddp(model, process_group, compress)
+    if modules:
         aggregation = _on_fsdp(model, modules, world, compress)
     else:
         aggregation = _on_plain(model, world, compress)
-    keep(model, aggregation)
+    watch(model, aggregation)
     return aggregation
 
 
@@ -95,33 +91,20 @@ def _on_ddp(
             "DDP reduces over the group that it was made with.",
             "Leave process_group= out.",
         )
-    _ddp.refuse_mixed_precision("aggregate_gradients()", ddp.mixed_precision)
     if compress is not None:
         raise DistributedError(
             f"aggregate_gradients() was given compress={compress} for a model in DDP.",
             "What travels is the business of DDP's communication hook.",
             "Register one on the DDP itself, or use data_parallel(model, compress=...).",
         )
-    world = World.of(ddp.process_group)
-    managed = survey(ddp.module)
-    check_specs(managed, world)
-    for m in managed:
-        if (m.per_rank or m.has_own_group) and not _ddp.ignores(ddp, m):
-            raise DistributedError(
-                f"Variable {m.name!r} is in the hands of DistributedDataParallel, and "
-                + ("has a value per rank." if m.per_rank else "has a process group of its own."),
-                "DDP has overwritten it with rank 0's value when it wrapped the model.",
-                "Wrap the model with torchcreator.distributed.data_parallel(model) instead, which "
-                "keeps such variables out.",
-            )
-    release(ddp)
-    arrivals = ArrivalSet([m for m in reduced(managed) if not _ddp.ignores(ddp, m)], world)
-    apart = [m for m in managed if m.has_own_group]
-    share(apart, world)
-    reducer, own = reducer_for(apart, world, None)
-    # Weak: what is kept for as long as the model lives must not keep the model alive.
-    no_sync = weakref.WeakMethod(ddp.no_sync)
-    return GradientAggregation([arrivals, own], reducer, lambda: _alive(no_sync)())
+    former = kept(ddp)
+    if former is not None and former.transport.ours:
+        raise DistributedError(
+            f"The {type(ddp).__name__} has its policies from data_parallel() already.",
+            "They would be applied twice.",
+            "Leave aggregate_gradients() out.",
+        )
+    return attach(ddp)
 
 
 def _on_fsdp(
@@ -133,37 +116,28 @@ def _on_fsdp(
             "What travels is the business of fully_shard().",
             f"Write fully_shard(..., mp_policy=MixedPrecisionPolicy(reduce_dtype={compress})).",
         )
-    managed = _fsdp.survey_sharded(modules, model)
+    for module in modules:
+        module.reshard()  # type: ignore[operator]  # a root stays whole after a forward
+    managed = survey(model)
     check_specs(managed, world)
     _fsdp.refuse_unshardable(managed)
     release(model)
     _fsdp.share_replicas(managed)
-    sets = _fsdp.arrivals_on_whole(modules, managed)
-    apart = [m for m in managed if not is_sharded(m.parameter)]
-    share(apart, world)
-    reducer, arrivals = reducer_for(apart, world, None)
-    held = [weakref.ref(module) for module in modules]
-    return GradientAggregation(
-        [*sets, arrivals], reducer, lambda: _fsdp.no_sync([_alive(module) for module in held])
-    )
-
-
-def _alive(reference: Callable[[], _T | None]) -> _T:
-    """Return what a weak reference refers to."""
-    target = reference()
-    assert target is not None, "no_sync() is for a model that still exists"
-    return target
+    share([m for m in managed if not is_sharded(m.parameter)], world)
+    return GradientAggregation(model, _fsdp.InFSDP(modules), world)
 
 
 def _on_plain(model: nn.Module, world: World, compress: torch.dtype | None) -> GradientAggregation:
     managed = survey(model)
     _refuse_held_otherwise(model, managed)
     check_specs(managed, world, model.named_buffers())
+    for m in reduced(managed):
+        if steps_in_backward(m.parameter):
+            raise stepped_in_backward(m.name)
     release(model)
     share(managed, world)
     share_buffers(list(model.buffers()), world)
-    reducer, arrivals = reducer_for(managed, world, compress)
-    return GradientAggregation([arrivals], reducer, None)
+    return GradientAggregation(model, Nobody(), world, compress)
 
 
 def _refuse_held_otherwise(model: nn.Module, managed: list[Managed]) -> None:

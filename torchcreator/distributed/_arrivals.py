@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,10 +12,12 @@ from torch.autograd.graph import get_gradient_edge
 
 from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
-from torchcreator.distributed._policy import FIRST, SUM, Managed
+from torchcreator.distributed._policy import FIRST, MEAN, SUM, Managed
 
 Gradients = tuple["torch.Tensor | None", ...]
 Prehook = Callable[[Gradients], "tuple[torch.Tensor, ...] | None"]
+Divisor = Callable[[], float]
+"""What a transport divides its sum by."""
 
 
 class _Removable(Protocol):
@@ -39,7 +41,7 @@ class Arrival:
     @classmethod
     def at(cls, parameter: nn.Parameter, hook: Prehook) -> Arrival:
         """Install ``hook``; ``torch.autograd.grad`` never runs it, a backward does once."""
-        node: Any = get_gradient_edge(parameter).node
+        node: Any = node_of(parameter)
         return cls(parameter, hook, node, node.register_prehook(hook))
 
     def renewed(self) -> Arrival:
@@ -52,23 +54,127 @@ class Arrival:
         self.handle.remove()
 
 
+def node_of(parameter: nn.Parameter) -> object:
+    """Return a parameter's AccumulateGrad node, a frozen one's too, for when it is thawed."""
+    trained = parameter.requires_grad
+    parameter.requires_grad_(True)
+    try:
+        return get_gradient_edge(parameter).node
+    finally:
+        parameter.requires_grad_(trained)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Factor:
+    """A parameter on its way through a transport that averages, or divides by something else.
+
+    Attributes:
+        managed: The parameter, and what it declares.
+        world: The ranks over which it is reduced.
+        divisor: What the transport divides by; None for the size of the world.
+        averages: Whether what it divides by is the number of ranks that take part.
+    """
+
+    managed: Managed
+    world: World
+    divisor: Divisor | None = None
+    averages: bool = True
+
+    @property
+    def is_one(self) -> bool:
+        """Whether the transport does all that is asked for."""
+        if self.averages:
+            return self.world.size == 1 or self.managed.declared not in (SUM, FIRST)
+        # A mean that was asked for needs a factor too. Where nothing was, the host has its ways.
+        return self.managed.declared not in (SUM, FIRST, MEAN)
+
+    def applied_to(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Return what is to be sent of what one backward brings."""
+        divisor = self.world.size if self.divisor is None else self.divisor()
+        if self.managed.aggregation is MEAN:
+            return gradient * (divisor / self.world.size)
+        if self.managed.aggregation is FIRST and self.world.rank != 0:
+            # Zeros, not a product with zero: a NaN stays on the rank that made it.
+            return torch.zeros_like(gradient)
+        return gradient * divisor
+
+
+class Came:
+    """The ids of the parameters that brought a gradient since the last step."""
+
+    __slots__ = ("_keys", "_stepped")
+
+    def __init__(self) -> None:
+        self._keys: set[int] = set()
+        self._stepped = False
+
+    def add(self, *keys: int) -> None:
+        """Note that these did; the first after a step begins anew."""
+        if self._stepped:
+            self._keys, self._stepped = set(), False
+        self._keys.update(keys)
+
+    def discard(self, key: int) -> None:
+        """Note that one did not."""
+        self._keys.discard(key)
+
+    def take(self, key: int) -> bool:
+        """Return whether one did, and forget it."""
+        known = key in self._keys
+        self._keys.discard(key)
+        return known
+
+    def until_step(self) -> set[int]:
+        """Return all that did. A step is under way: what comes next is for another one."""
+        self._stepped = True
+        return self._keys
+
+
 class ArrivalSet:
-    """Every factor that a transport by MEAN needs, on the parameters that need one.
+    """Every factor that a transport needs, on the parameters that need one.
 
     A host that sees each gradient after its accumulation asks `confirm` whether the factor was
     there; a host that does not calls `renew` before each forward.
     """
 
-    def __init__(self, managed: list[Managed], world: World) -> None:
-        self._came: set[int] = set()
-        self._arrivals = {
-            id(m.parameter): Arrival.at(m.parameter, hook)
-            for m in managed
-            if (hook := _factor(m, m.world(world), self._came)) is not None
-        }
+    def __init__(self) -> None:
+        self._came = Came()
+        self._arrivals: dict[int, Arrival] = {}
 
-    def __contains__(self, m: Managed) -> bool:
-        return id(m.parameter) in self._arrivals
+    def __contains__(self, key: int) -> bool:
+        return key in self._arrivals
+
+    def __len__(self) -> int:
+        return len(self._arrivals)
+
+    def keys(self) -> frozenset[int]:
+        """Return the ids of the parameters that have a factor."""
+        return frozenset(self._arrivals)
+
+    def take(self, factors: Iterable[Factor]) -> None:
+        """Put these factors where they belong, and no others."""
+        wanted = {id(f.managed.parameter): f for f in factors if not f.is_one}
+        for key in self._arrivals.keys() - wanted.keys():
+            self._arrivals.pop(key).remove()
+            self._came.discard(key)
+        for key in wanted.keys() - self._arrivals.keys():
+            factor = wanted[key]
+            self._arrivals[key] = Arrival.at(factor.managed.parameter, self._prehook(factor))
+        self.renew()
+
+    def _prehook(self, factor: Factor) -> Prehook:
+        """Return what multiplies one backward's gradient and notes that it came."""
+        # Nothing that has the node in turn: through a node the garbage collector does not see.
+        came, key = self._came, id(factor.managed.parameter)
+
+        def on_arrival(gradients: Gradients) -> tuple[torch.Tensor, ...] | None:
+            gradient = gradients[0]
+            if gradient is None:
+                return None
+            came.add(key)
+            return (factor.applied_to(gradient),)
+
+        return on_arrival
 
     def confirm(self, key: int, name: str) -> None:
         """Make sure that the gradient just accumulated has had its factor.
@@ -77,8 +183,7 @@ class ArrivalSet:
             DistributedError: It has not: autograd has another node for the parameter by now. The
                 next backward will be right.
         """
-        if key in self._came:
-            self._came.remove(key)
+        if self._came.take(key):
             return
         self.renew()
         raise DistributedError(
@@ -88,12 +193,32 @@ class ArrivalSet:
             "Drop this gradient with zero_grad() and go on: the aggregation is in place again.",
         )
 
-    def renew(self) -> None:
-        """Put back what was lost since: ``.to(dtype)`` gives a parameter another node."""
-        nodes = _nodes([arrival.parameter for arrival in self._arrivals.values()])
-        for (key, arrival), node in zip(list(self._arrivals.items()), nodes, strict=True):
+    def came_past(self, keys: frozenset[int]) -> list[int]:
+        """Return those of the parameters, by their ids, whose gradient missed its factor.
+
+        A gradient that was not brought by a backward, but set by hand, is none of those.
+        """
+        came = self._came.until_step()
+        if len(came) == len(self._arrivals):  # all there are
+            return []
+        missing = (keys & self._arrivals.keys()) - came
+        if not any(self._arrivals[key].parameter.grad is not None for key in missing):
+            return []
+        return [key for key in self.renew() if key in missing]
+
+    def renew(self) -> list[int]:
+        """Put back what was lost since: ``.to(dtype)`` gives a parameter another node.
+
+        Returns:
+            The ids of those whose factor was lost.
+        """
+        lost = []
+        today = nodes([arrival.parameter for arrival in self._arrivals.values()])
+        for (key, arrival), node in zip(list(self._arrivals.items()), today, strict=True):
             if node is not None and arrival.node is not node:
                 self._arrivals[key] = arrival.renewed()
+                lost.append(key)
+        return lost
 
     def remove(self) -> None:
         """Take all hooks away."""
@@ -111,38 +236,15 @@ class _Nodes(torch.autograd.Function):
 
 
 @torch.enable_grad()
-def _nodes(parameters: list[nn.Parameter]) -> list[object]:
+def nodes(parameters: list[nn.Parameter]) -> list[object]:
     """Return each parameter's AccumulateGrad node, which `get_gradient_edge` gives one by one.
 
     There is None for one that is frozen by now, and for all of them in inference mode.
     """
     if not parameters:
         return []
-    behind = _Nodes.apply(*parameters).grad_fn  # type: ignore[no-untyped-call]
-    if behind is None:
+    # The output is kept: before torch 2.13 a node knows nothing any more once that is gone.
+    output = _Nodes.apply(*parameters)  # type: ignore[no-untyped-call]
+    if output.grad_fn is None:
         return [None] * len(parameters)
-    return [node for node, _ in behind.next_functions]
-
-
-def _factor(m: Managed, world: World, came: set[int]) -> Prehook | None:
-    """Return what multiplies one backward's gradient and notes that it came, or None for one."""
-    if world.size == 1 or m.aggregation not in (SUM, FIRST):
-        return None
-    size, key = world.size, id(m.parameter)
-
-    def times_size(gradients: Gradients) -> tuple[torch.Tensor, ...] | None:
-        gradient = gradients[0]
-        if gradient is None:
-            return None
-        came.add(key)
-        return (gradient * size,)
-
-    def nothing(gradients: Gradients) -> tuple[torch.Tensor, ...] | None:
-        gradient = gradients[0]
-        if gradient is None:
-            return None
-        came.add(key)
-        # Zeros, not a product with zero: a NaN stays on the rank that made it.
-        return (torch.zeros_like(gradient),)
-
-    return nothing if m.aggregation is FIRST and world.rank != 0 else times_size
+    return [node for node, _ in output.grad_fn.next_functions]

@@ -11,38 +11,26 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.utils.hooks import RemovableHandle
 
 from torchcreator._access.collectives import World, told_apart
-from torchcreator._errors import DistributedError
-from torchcreator._torch.hosts import at_end_of_backward, current_graph_task
-from torchcreator._torch.tensors import flattened, foreach_copy_, unflattened
-from torchcreator.distributed._arrivals import ArrivalSet
+from torchcreator._errors import VariableTypeError
+from torchcreator._torch.hosts import (
+    at_end_of_backward,
+    current_graph_task,
+    inside_of,
+)
+from torchcreator._torch.tensors import (
+    flattened,
+    set_accumulation_hooks,
+)
+from torchcreator.distributed._arrivals import ArrivalSet, Came, Factor, node_of
+from torchcreator.distributed._equal_ranks import EqualRanks
 from torchcreator.distributed._policy import Managed, narrower
-
-_CAPACITY = 25 * 1024 * 1024  # bytes in a bucket, as in DDP
-
-
-@dataclass(eq=False)
-class Bucket:
-    """Parameters whose gradients travel together: of one world, device and dtype."""
-
-    world: World
-    members: list[Managed] = field(default_factory=list)
-    bytes: int = 0
-
-
-@dataclass(eq=False)
-class _Transfer:
-    """One bucket on its way: the flat gradients, and a count per parameter behind them."""
-
-    bucket: Bucket
-    flat: torch.Tensor
-    work: Any
-    missing: bool
+from torchcreator.distributed._transfer import Bucket, Transfer, buckets_of, dense, receive
 
 
 @dataclass(eq=False)
@@ -51,70 +39,132 @@ class _Backward:
 
     arrived: set[int] = field(default_factory=set)
     waiting: list[int] = field(default_factory=list)
-    transfers: list[_Transfer] = field(default_factory=list)
+    transfers: list[Transfer] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Hooked:
+    """A parameter with our hook, and what was inside it then, kept alive by its node."""
+
+    managed: Managed
+    handle: RemovableHandle
+    inside: int
+    node: object
+
+    @property
+    def lost(self) -> bool:
+        """Whether the hook is gone: `swap_tensors` takes it away."""
+        return bool(inside_of(self.managed.parameter) != self.inside)
 
 
 class Reducer:
     """Averages gradients over ranks at the end of every backward, by hooks on the parameters.
 
     Args:
-        managed: The parameters; each is reduced over its own world.
-        world: The default one.
+        world: The ranks of those that name no group of their own.
         wire: The dtype in which gradients travel, where that is narrower than their own.
-        arrivals: The factors by which a transport by MEAN carries the policies out.
+        after: What is done after each backward that has reduced.
     """
 
     def __init__(
-        self,
-        managed: list[Managed],
-        world: World,
-        *,
-        wire: torch.dtype | None,
-        arrivals: ArrivalSet,
+        self, world: World, wire: torch.dtype | None, *, after: EqualRanks | None = None
     ) -> None:
-        self._buckets = _buckets(managed, world)
+        self._after = after
+        self._world = world
         self._wire = wire
-        self._arrivals = arrivals
+        self._buckets: list[Bucket] = []
+        self._number: dict[int, int] = {}  # of the bucket, by the parameter's id
+        self._hooked: dict[int, _Hooked] = {}
+        self._parameters: list[torch.Tensor] = []
+        self._inside: list[int] = []
+        self._arrivals = ArrivalSet()
         self._unsent: set[int] = set()  # brought by a backward that was not to synchronise
-        self._synchronises = True
+        self._came = Came()
+        self.synchronises = True
+        """Whether a backward reduces what it brings, as far as `no_sync` says nothing else."""
+        self._held_back = False
         # The engine holds each backward's finish(), and that holds its state; when the engine
         # drops a backward half-way, the state goes too.
         self._running: weakref.WeakValueDictionary[int, _Backward] = weakref.WeakValueDictionary()
         self._latest: tuple[int, Callable[[], _Backward | None]] = (-1, lambda: None)
-        self._hooks = [
-            m.parameter.register_post_accumulate_grad_hook(self._hook(m, number))
+
+    def __len__(self) -> int:
+        return len(self._hooked)
+
+    def take(self, managed: list[Managed]) -> None:
+        """Reduce the gradients of these parameters from now on, and of no others.
+
+        What a parameter has brought already and not sent yet is sent by the next backward.
+        """
+        many = [m for m in managed if m.world(self._world).size > 1]
+        wanted = {id(m.parameter): m for m in many}
+        for key in self._hooked.keys() - wanted.keys():
+            self._hooked.pop(key).handle.remove()
+            self._unsent.discard(key)
+            self._came.discard(key)
+        self._buckets = buckets_of(many, self._world)
+        self._number = {
+            id(m.parameter): number
             for number, bucket in enumerate(self._buckets)
             for m in bucket.members
-        ]
+        }
+        self._arrivals.take(Factor(m, m.world(self._world)) for m in many)
+        for key, m in wanted.items():
+            hooked = self._hooked.get(key)
+            if hooked is not None and hooked.lost:
+                set_accumulation_hooks(m.parameter, None)  # or torch adds to what runs no more
+                hooked = None
+            if hooked is None:
+                self._hooked[key] = self._hook(m)
+        self._parameters = [hooked.managed.parameter for hooked in self._hooked.values()]
+        self._inside = list(map(inside_of, self._parameters))
+
+    def lost(self) -> bool:
+        """Return whether a parameter has lost its hook, as `swap_tensors` makes it."""
+        return self._inside != list(map(inside_of, self._parameters))
+
+    def renew(self) -> None:
+        """Put back the factors that a conversion has taken away."""
+        self._arrivals.renew()
+
+    def came_past(self, keys: frozenset[int]) -> list[int]:
+        """Return those of the parameters, by their ids, whose gradient did not pass here.
+
+        A gradient that was not brought by a backward, but set by hand, is none of those.
+        """
+        came = self._came.until_step()
+        if len(came) == len(self._hooked):  # all there are
+            return []
+        missing = (keys & self._hooked.keys()) - came
+        if not any(self._hooked[key].managed.parameter.grad is not None for key in missing):
+            return []
+        lost = [key for key in missing if self._hooked[key].lost]
+        return [*lost, *missing.intersection(self._arrivals.renew())]
 
     @contextlib.contextmanager
     def no_sync(self) -> Iterator[None]:
         """Let backwards in the block accumulate on this rank only."""
-        before, self._synchronises = self._synchronises, False
+        before, self._held_back = self._held_back, True
         try:
             yield
         finally:
-            self._synchronises = before
+            self._held_back = before
 
     def remove(self) -> None:
         """Take the hooks away."""
-        for hook in self._hooks:
-            hook.remove()
+        self.take([])
 
-    def _hook(self, m: Managed, number: int) -> Callable[[torch.Tensor], None]:
-        """Return what runs when a parameter of one bucket has its gradient."""
+    def _hook(self, m: Managed) -> _Hooked:
+        """Register what runs when a parameter has its gradient."""
         # With 600 small parameters, what this does for each is most of what a step costs.
-        key, name, arrivals, has_factor = (
-            id(m.parameter),
-            m.name,
-            self._arrivals,
-            m in self._arrivals,
-        )
+        key, name, arrivals = id(m.parameter), m.name, self._arrivals
+        has_factor = key in arrivals
 
         def on_gradient(parameter: torch.Tensor) -> None:
             if has_factor:
                 arrivals.confirm(key, name)
-            if not self._synchronises:
+            if self._held_back or not self.synchronises:
+                self._came.add(key)
                 self._unsent.add(key)
                 return
             task, latest = self._latest
@@ -122,11 +172,13 @@ class Reducer:
             if backward is None:
                 backward = self._backward()
             backward.arrived.add(key)
+            number = self._number[key]
             backward.waiting[number] -= 1
             if not backward.waiting[number]:
                 self._send_complete(backward)
 
-        return on_gradient
+        handle = m.parameter.register_post_accumulate_grad_hook(on_gradient)
+        return _Hooked(m, handle, inside_of(m.parameter), node_of(m.parameter))
 
     def _backward(self) -> _Backward:
         """Return the state of the backward that is running, a nested one's included."""
@@ -150,12 +202,15 @@ class Reducer:
     def _send(self, backward: _Backward, bucket: Bucket) -> None:
         """Start the sum of one bucket, divided beforehand."""
         brought = backward.arrived | self._unsent
+        for m in bucket.members:
+            if m.parameter.grad is None and id(m.parameter) in brought:
+                raise stepped_in_backward(m.name)
         gradients = [m.parameter.grad for m in bucket.members]
         present = [
             gradient is not None and id(m.parameter) in brought
             for m, gradient in zip(bucket.members, gradients, strict=True)
         ]
-        parts = [_dense(m, g) for m, g in zip(bucket.members, gradients, strict=True)]
+        parts = [dense(m, g) for m, g in zip(bucket.members, gradients, strict=True)]
         counts = torch.tensor(present, dtype=parts[0].dtype).to(parts[0].device)
         flat = flattened([*parts, counts])
         flat.mul_(1.0 / bucket.world.size)
@@ -163,7 +218,7 @@ class Reducer:
             flat = flat.to(self._wire)
         with told_apart(_REDUCTION, bucket.world):
             work = dist.all_reduce(flat, group=bucket.world.group, async_op=True)
-        backward.transfers.append(_Transfer(bucket, flat, work, missing=not all(present)))
+        backward.transfers.append(Transfer(bucket, flat, work, missing=not all(present)))
 
     @torch.no_grad()
     def _finish(self, backward: _Backward) -> None:
@@ -175,60 +230,20 @@ class Reducer:
                 transfer.work.wait()
         # Only now, when nothing can fail any more: until here the gradients are this rank's own.
         for transfer in backward.transfers:
-            _receive(transfer)
+            receive(transfer)
+        self._came.add(*backward.arrived)
+        if self._after is not None:
+            self._after.after_backward()
         self._unsent.clear()
 
 
 _REDUCTION = "The gradients could not be reduced"
 
 
-def _buckets(managed: list[Managed], world: World) -> list[Bucket]:
-    """Distribute parameters over buckets, from the last to the first."""
-    buckets: list[Bucket] = []
-    filling: dict[tuple[object, ...], Bucket] = {}
-    for m in reversed(managed):
-        own = m.world(world)
-        if own.size == 1:
-            continue
-        key = (own, m.parameter.device, m.parameter.dtype)
-        bucket = filling.get(key)
-        if bucket is None or bucket.bytes >= _CAPACITY:
-            bucket = filling[key] = Bucket(own)
-            buckets.append(bucket)
-        bucket.members.append(m)
-        bucket.bytes += m.parameter.nbytes
-    return buckets
-
-
-def _dense(m: Managed, gradient: torch.Tensor | None) -> torch.Tensor:
-    """Return a parameter's gradient, or zeros where it has none.
-
-    A gradient from earlier backwards travels too: it is reduced already, so its mean is itself.
-    """
-    if gradient is None:
-        return torch.zeros_like(m.parameter)
-    if gradient.layout is not torch.strided:
-        raise DistributedError(
-            f"The gradient of variable {m.name!r} is sparse.",
-            "aggregate_gradients() flattens the gradients of a plain module into buckets.",
-            "Build the embedding with sparse=False, or wrap the model with data_parallel().",
-        )
-    return gradient
-
-
-def _receive(transfer: _Transfer) -> None:
-    """Copy the reduced gradients of one bucket to where they belong."""
-    parameters: list[torch.Tensor] = [m.parameter for m in transfer.bucket.members]
-    counts = transfer.flat[-len(parameters) :]
-    means = unflattened(transfer.flat, parameters)
-    if transfer.missing:
-        # Read only here: on CUDA that waits for the device.
-        used = [i for i, count in enumerate(counts.tolist()) if count]
-        parameters, means = [parameters[i] for i in used], [means[i] for i in used]
-        for parameter in parameters:
-            # Where no rank has a gradient, what was None stays None.
-            if parameter.grad is None:
-                parameter.grad = torch.empty_like(parameter)
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if gradients:
-        foreach_copy_(gradients, tuple(means))
+def stepped_in_backward(name: str) -> VariableTypeError:
+    """Return what to raise where a gradient is used before it has been reduced."""
+    return VariableTypeError(
+        f"Variable {name!r} is stepped by an optimizer inside the backward.",
+        "That reads and drops each gradient before the ranks' are brought together.",
+        "Step the optimizer after backward().",
+    )

@@ -55,11 +55,19 @@ def aggregate_buffer(
 
 def declared_buffers(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the full name and the tensor of each buffer with a declared policy."""
+    for name, buffer, _ in declared_policies(model):
+        yield name, buffer
+
+
+def declared_policies(
+    model: nn.Module,
+) -> Iterator[tuple[str, torch.Tensor, VariableAggregation]]:
+    """Yield full name, tensor and policy of each buffer with a declared one."""
     for prefix, module in model.named_modules():
-        for name in module.__dict__.get(_POLICIES, ()):
+        for name, policy in module.__dict__.get(_POLICIES, {}).items():
             buffer = module._buffers.get(name)
-            if buffer is not None:
-                yield f"{prefix}.{name}" if prefix else name, buffer
+            if buffer is not None and policy is not VariableAggregation.NONE:
+                yield f"{prefix}.{name}" if prefix else name, buffer, policy
 
 
 def aggregated_buffers(

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from torchcreator._access.collectives import World
+from torchcreator._errors import DistributedError
+from torchcreator._torch.hosts import (
+    at_end_of_backward,
+    current_graph_task,
+    joins,
+    joins_unevenly,
+)
 from torchcreator._torch.tensors import foreach_mul_, foreach_zero_
-from torchcreator.distributed._arrivals import Arrival, Gradients
+from torchcreator.distributed._arrivals import Arrival, Came, Gradients, nodes
+from torchcreator.distributed._equal_ranks import EqualRanks
+from torchcreator.distributed._in_ddp import HeldByDDP, refuse_held_back
 from torchcreator.distributed._policy import FIRST, SUM, Managed, narrower
 
 if TYPE_CHECKING:
@@ -48,7 +56,7 @@ class _Plan:
     silent: torch.Tensor | None
 
 
-class BucketReduction:
+class BucketReduction(HeldByDDP):
     """The comm hook of one DDP: scales each gradient in its bucket, then sums the bucket.
 
     MEAN and ONLY_FIRST_REPLICA may be scaled here, after accumulation: both leave a gradient that
@@ -66,47 +74,98 @@ class BucketReduction:
         world: World,
         wire: torch.dtype | None,
     ) -> None:
-        # Weak, or the hook would keep the DDP alive that keeps the hook.
-        self._ddp = weakref.ref(ddp)
+        super().__init__(ddp, managed)
         self._world = world
         self._wire = wire
+        self._came = Came()
+        self._equal_ranks: EqualRanks | None = None
+        self._task = -1
+        self._nodes = dict(zip(self._held, nodes([m.parameter for m in managed]), strict=True))
         self._policy = {id(m.parameter): m.aggregation for m in managed}
         self._plans: dict[tuple[int, ...], _Plan] = {}
         self._raw: set[int] = set()
         self._arrivals = [
-            Arrival.at(m.parameter, self._on_arrival(m.parameter))
+            Arrival.at(m.parameter, self._on_arrival(m))
             for m in managed
             if m.aggregation is SUM and world.size > 1
         ]
 
-    def _on_arrival(
-        self, parameter: nn.Parameter
-    ) -> Callable[[Gradients], tuple[torch.Tensor, ...] | None]:
+    def _on_arrival(self, m: Managed) -> Callable[[Gradients], tuple[torch.Tensor, ...] | None]:
         """Return the prehook of a summed parameter."""
-        ddp, raw, key, size = self._ddp, self._raw, id(parameter), self._world.size
+        ddp, raw, size = self._ddp, self._raw, self._world.size
+        key, parameter, name = id(m.parameter), m.parameter, m.name
 
         def on_arrival(gradients: Gradients) -> tuple[torch.Tensor, ...] | None:
             gradient = gradients[0]
             if gradient is None:
                 return None
+            host = ddp()
             if parameter.grad is None:
-                host = ddp()
                 if host is not None and host.require_backward_grad_sync:
                     raw.add(key)
                     return None
                 raw.discard(key)
             elif key in raw:  # the second arrival in one backward, under reentrant checkpointing
                 return None
+            elif host is not None and joins_unevenly(host):
+                raise _accumulated(name)
             return (gradient * size,)
 
         return on_arrival
 
+    ours = True
+    final_in_backward = False
+
+    def take(self, managed: list[Managed]) -> None:
+        """Do nothing: what DDP reduces is the same for ever."""
+
+    def look(self) -> bool:
+        """Return False: DDP itself does not survive a conversion of what it wraps."""
+        ddp = self._ddp()
+        if ddp is not None and joins_unevenly(ddp):
+            refuse_held_back(ddp)
+        return False
+
+    def after(self, equal_ranks: EqualRanks) -> EqualRanks | None:
+        """Do it at the end of each backward that reduces, which every rank comes to."""
+        self._equal_ranks = equal_ranks
+        return None
+
+    def came_past(self, keys: frozenset[int]) -> list[int]:
+        """Return those of the parameters, by their ids, whose gradient no bucket brought."""
+        came = self._came.until_step()
+        if len(came) == len(self._held):
+            return []
+        missing = [self._held[key] for key in keys & self._held.keys() if key not in came]
+        brought = [m for m in missing if m.parameter.grad is not None]
+        for m, node in zip(brought, nodes([m.parameter for m in brought]), strict=True):
+            if node is not self._nodes[id(m.parameter)]:
+                raise DistributedError(
+                    f"The gradient of variable {m.name!r} was not reduced.",
+                    "DDP has its hooks on what the parameter was when it wrapped the model, and it "
+                    "was converted since. Nothing is written yet.",
+                    "Convert the model first (by .to(), say), then wrap it.",
+                )
+        return []
+
+    def remove(self) -> None:
+        """Take the factors away."""
+        for arrival in self._arrivals:
+            arrival.remove()
+
     def reduce(self, bucket: GradBucket) -> torch.futures.Future[torch.Tensor]:
         """Scale and sum one bucket: DDP's communication hook."""
         buffer = bucket.buffer()
-        plan = self._plan(bucket.parameters(), buffer)
+        parameters = bucket.parameters()
+        self._came.add(*map(id, parameters))
+        plan = self._plan(parameters, buffer)
         raw = plan.keys & self._raw
         self._raw -= raw
+        ddp = self._ddp()
+        if ddp is not None and not joins(ddp):
+            self._at_end()
+        elif ddp is not None and joins_unevenly(ddp):
+            return self._reduce_among_present(bucket, plan)
         if buffer.is_sparse:
             buffer = self._scaled_sparse(buffer, plan, raw)
         elif plan.uniform:
@@ -119,6 +178,40 @@ class BucketReduction:
         else:
             self._scale(bucket.gradients(), plan, raw)
         return _sum(buffer, self._world, self._wire)
+
+    def _at_end(self) -> None:
+        """Arrange once a backward for what is done when all of it has been reduced."""
+        task = current_graph_task()
+        if self._equal_ranks and task != self._task:
+            # DDP puts what it has reduced where it belongs at the very end too, and says so later
+            # than this: a turn more, and it has.
+            last = partial(at_end_of_backward, self._equal_ranks.after_backward)
+            at_end_of_backward(last)
+        self._task = task
+
+    def _reduce_among_present(
+        self, bucket: GradBucket, plan: _Plan
+    ) -> torch.futures.Future[torch.Tensor]:
+        """Scale and sum one bucket in `join()`, where the mean is that of the ranks still there.
+
+        The others send zeros, outside any backward.
+        """
+        buffer, gradients = bucket.buffer(), bucket.gradients()
+        present = torch.tensor([float(current_graph_task() != -1)], device=buffer.device)
+        counted = dist.all_reduce(present, group=self._world.group, async_op=True)
+        if plan.silenced and buffer.is_sparse:
+            buffer = torch.zeros_like(buffer)
+        elif plan.silenced:
+            foreach_zero_([gradients[i] for i in plan.silenced])
+
+        def received(done: torch.futures.Future[torch.Tensor]) -> torch.Tensor:
+            total = done.value()
+            counted.wait()
+            for i in plan.averaged:
+                (total if total.is_sparse else gradients[i]).div_(present.item())
+            return total
+
+        return _sum(buffer, self._world, self._wire).then(received)
 
     def _plan(self, parameters: list[torch.Tensor], buffer: torch.Tensor) -> _Plan:
         # By identity: DDP rebuilds its buckets after the first backward.
@@ -165,6 +258,17 @@ class BucketReduction:
         if plan.averaged or (plan.summed and not raw):
             return buffer * (1.0 / self._world.size)
         return buffer
+
+
+def _accumulated(name: str) -> DistributedError:
+    return DistributedError(
+        f"Variable {name!r} is summed, and accumulates inside "
+        "join(divide_by_initial_world_size=False).",
+        "What has been summed already would be summed once more: how many ranks take part is not "
+        "known before the gradient is sent.",
+        "Call zero_grad(set_to_none=True) before each backward, or leave "
+        "divide_by_initial_world_size=False out.",
+    )
 
 
 def _spread(

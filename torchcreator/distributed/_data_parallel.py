@@ -13,13 +13,15 @@ from torch.nn.parallel import DistributedDataParallel
 from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError, VariableTypeError
 from torchcreator._torch.dtensor import is_sharded
+from torchcreator._torch.hosts import ignore_in_ddp
 from torchcreator.distributed import _ddp, _options
-from torchcreator.distributed._arrivals import ArrivalSet
 from torchcreator.distributed._buffers import declared_buffers
-from torchcreator.distributed._handle import keep
-from torchcreator.distributed._plain import reducer_for, share, share_buffers
+from torchcreator.distributed._handle import GradientAggregation, Transport
+from torchcreator.distributed._in_ddp import UnderHook
+from torchcreator.distributed._initial import share, share_buffers
 from torchcreator.distributed._policy import Managed, reduced, survey, world_or_refuse
 from torchcreator.distributed._verify import check_specs
+from torchcreator.distributed._watch import watch
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -88,31 +90,30 @@ def data_parallel(
     check_specs(managed, world, model.named_buffers())
     apart = [m for m in managed if m.per_rank or m.has_own_group]
     ours = [m for m in managed if not (m.per_rank or m.has_own_group)]
+    _ddp.refuse_two(ours)
     buffers = dict(declared_buffers(model))
-    own_group = [m for m in managed if m.has_own_group]
     wire = compress if isinstance(compress, torch.dtype) else None
     ignored = [*_ddp.spellings(apart), *buffers]
     with _ddp.wrapped(model, ours, ignored, process_group=group, **ddp_kwargs) as ddp:
-        share(own_group, world)
+        share([m for m in managed if m.has_own_group], world)
         share_buffers(list(buffers.values()), world)
-        kept = [
-            _reduction(ddp, list(reduced(ours)), world, compress),
-            reducer_for(own_group, world, wire),
-        ]
-    keep(ddp, kept)
+        transport = _transport(ddp, list(reduced(ours)), world, compress)
+        watch(ddp, GradientAggregation(ddp, transport, world, wire))
+        # Of somebody who wraps the DDP in another one.
+        ignore_in_ddp(ddp, {f"module.{name.lstrip('.')}" for name in ignored})
     return ddp
 
 
-def _reduction(
+def _transport(
     ddp: DistributedDataParallel, managed: list[Managed], world: World, compress: Compress
-) -> object:
-    """Install the reduction, and return what has to live as long as the DDP."""
+) -> Transport:
+    """Install what makes DDP reduce by the policies."""
     if compress is None or isinstance(compress, torch.dtype):
         return _ddp.install(ddp, managed, world, compress)
     # The hook of somebody else takes DDP's one slot: every factor is put on arrival.
     state, hook = compress if isinstance(compress, tuple) else (ddp.process_group, compress)
     ddp.register_comm_hook(state, hook)
-    return ArrivalSet(managed, world)
+    return UnderHook(ddp, managed, world)
 
 
 def _one_group(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError, TorchCreatorError, shown
 from torchcreator._torch.hosts import ignore_in_ddp
 from torchcreator.distributed._comm_hook import BucketReduction
+from torchcreator.distributed._handle import owner_besides
 from torchcreator.distributed._policy import Managed
 
 
@@ -86,11 +88,48 @@ def refuse_mixed_precision(function: str, mixed_precision: object) -> None:
     )
 
 
+def refuse_two(managed: list[Managed]) -> None:
+    """Raise if another DDP has one of the parameters already.
+
+    Raises:
+        DistributedError: It has, and is still there.
+    """
+    for m in managed:
+        other = owner_besides(None, m.parameter)
+        if other is not None and other.is_wrapper:
+            other = None
+            gc.collect()  # a DDP that is gone may wait for it
+            if (other := owner_besides(None, m.parameter)) is not None and other.is_wrapper:
+                raise DistributedError(
+                    f"Variable {m.name!r} is in the hands of another DistributedDataParallel.",
+                    "Both would reduce its gradient, and neither knows of the other.",
+                    "Wrap a model once; delete the first before you wrap it anew.",
+                )
+
+
 def install(
     ddp: DistributedDataParallel, managed: list[Managed], world: World, wire: torch.dtype | None
 ) -> BucketReduction:
     """Give a DDP the comm hook that carries the policies out, and return what has to be kept."""
     reduction = BucketReduction(ddp, managed, world=world, wire=wire)
-    # DDP looks at the hook's annotations, and compares them as objects: a lambda has none.
-    ddp.register_comm_hook(None, lambda state, bucket: reduction.reduce(bucket))
+    ddp.register_comm_hook(HookState(reduction), reduce_bucket)
     return reduction
+
+
+class HookState:
+    """What DDP hands to its communication hook, and a copy or a pickle of the DDP does not have."""
+
+    def __init__(self, reduction: BucketReduction | None = None) -> None:
+        self.reduction = reduction
+
+    def __reduce__(self) -> tuple[type[HookState], tuple[()]]:
+        return HookState, ()
+
+
+def reduce_bucket(state: Any, bucket: Any) -> Any:
+    """Reduce one bucket of a DDP: its communication hook."""
+    return state.reduction.reduce(bucket)
+
+
+# DDP looks at a hook's annotations and compares them as objects, which these, being text, are not.
+reduce_bucket.__annotations__.clear()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import torch
@@ -13,10 +14,11 @@ from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
 from torchcreator._spec.enums import VariableSynchronization
 from torchcreator._torch.dtensor import is_sharded
-from torchcreator._torch.hosts import sharded_parameters
-from torchcreator.distributed._arrivals import ArrivalSet
-from torchcreator.distributed._plain import broadcast_all
-from torchcreator.distributed._policy import FIRST, SUM, Managed, survey
+from torchcreator._torch.hosts import ShardedParameter, sharded_parameters, sharding_groups
+from torchcreator.distributed._arrivals import ArrivalSet, Factor
+from torchcreator.distributed._equal_ranks import EqualRanks
+from torchcreator.distributed._initial import broadcast_all
+from torchcreator.distributed._policy import Managed, survey
 
 
 def per_rank_parameters(model: nn.Module) -> set[nn.Parameter]:
@@ -45,11 +47,117 @@ def fsdp_modules(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if hasattr(module, "set_requires_gradient_sync")]
 
 
-def survey_sharded(modules: list[nn.Module], model: nn.Module) -> list[Managed]:
-    """Return every parameter of the model, the sharded ones as the optimizer holds them."""
-    for module in modules:
-        module.reshard()  # type: ignore[operator]  # a root stays whole after a forward
-    return survey(model)
+class InFSDP:
+    """The transport of a model in FSDP2: factors on the whole parameters that its backward sees.
+
+    FSDP2 makes a whole parameter at its first all-gather and keeps the object and its node. A
+    hook on the sharded one would act after the reduction, and be wrong where gradients accumulate.
+    """
+
+    ours = False
+    final_in_backward = True
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        self._modules = [weakref.ref(module) for module in modules]
+        self._arrivals = ArrivalSet()
+        self._divisors: list[float | None] = []
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """The modules that ``fully_shard`` was applied to, outermost first."""
+        return [module for reference in self._modules if (module := reference()) is not None]
+
+    def holds(self, parameter: torch.Tensor) -> bool:
+        """Return whether FSDP2 has sharded a parameter."""
+        return is_sharded(parameter)
+
+    def survey(self, model: nn.Module) -> list[Managed]:
+        """Return every parameter of the model, the sharded ones as the optimizer holds them."""
+        sharded = {
+            id(held.whole): held.sharded
+            for module in self.modules
+            for held in sharded_parameters(module)
+            if held.whole is not None
+        }
+        return [
+            replace(m, parameter=sharded.get(id(m.parameter), m.parameter)) for m in survey(model)
+        ]
+
+    def look(self) -> bool:
+        """Return whether somebody has set another factor that FSDP2 divides by."""
+        return self._divisors != self._divisors_now()
+
+    def _divisors_now(self) -> list[float | None]:
+        return [
+            group.gradient_divide_factor
+            for module in self.modules
+            for group in sharding_groups(module)
+        ]
+
+    def take(self, managed: list[Managed]) -> None:
+        """Put the factors on the whole parameters, which each module gathers once for that."""
+        declared = {
+            id(m.parameter): m
+            for m in managed
+            if m.parameter.dtype.is_floating_point or m.parameter.dtype.is_complex
+        }
+        self._divisors = self._divisors_now()
+        factors = []
+        for module in self.modules:
+            for held in sharded_parameters(module):
+                m = declared.get(id(held.sharded))
+                if m is not None:
+                    averages = held.divisor is None
+                    factor = Factor(m, _world(held), held.divisor_later(), averages)
+                    factors.append((module, held, factor))
+        self._gather(module for module, held, f in factors if held.whole is None and not f.is_one)
+        on_whole = []
+        for _, held, factor in factors:
+            if held.whole is not None:
+                whole = replace(factor.managed, parameter=held.whole)
+                on_whole.append(replace(factor, managed=whole))
+        self._arrivals.take(on_whole)
+
+    def _gather(self, modules: Iterable[nn.Module]) -> None:
+        for module in dict.fromkeys(modules):
+            module.unshard()  # type: ignore[operator]
+            module.reshard()  # type: ignore[operator]
+
+    def synchronises(self) -> bool:
+        """Return whether the next backward reduces what it brings."""
+        return all(
+            bool(group.reduce_grads)
+            for module in self.modules[:1]
+            for group in sharding_groups(module)
+        )
+
+    @contextlib.contextmanager
+    def no_sync(self) -> Iterator[None]:
+        """Let backwards accumulate whole gradients on this rank."""
+        modules = self.modules
+        for module in modules:
+            module.set_requires_gradient_sync(False, recurse=False)  # type: ignore[operator]
+        try:
+            yield
+        finally:
+            for module in modules:
+                module.set_requires_gradient_sync(True, recurse=False)  # type: ignore[operator]
+
+    def after(self, equal_ranks: EqualRanks) -> EqualRanks | None:
+        """Return None: the end of a backward is the host's."""
+        return None
+
+    def came_past(self, keys: frozenset[int]) -> list[int]:
+        """Return an empty list: FSDP2 keeps whole parameters, whose nodes nobody replaces."""
+        return []
+
+    def remove(self) -> None:
+        """Let FSDP2 average."""
+        self._arrivals.remove()
+
+
+def _world(held: ShardedParameter) -> World:
+    return World(None, held.rank, held.size)
 
 
 def refuse_unshardable(managed: list[Managed]) -> None:
@@ -89,40 +197,3 @@ def share_replicas(managed: list[Managed]) -> None:
                 shards.setdefault(world, []).append(shard)
     for world, theirs in shards.items():
         broadcast_all(theirs, world)
-
-
-def arrivals_on_whole(modules: list[nn.Module], managed: list[Managed]) -> list[ArrivalSet]:
-    """Put the factors on the whole parameters, which each module gathers once for that.
-
-    FSDP2 makes a whole parameter at its first all-gather and keeps the object and its node. A
-    hook on the sharded one would act after the reduction, and be wrong where gradients accumulate.
-    """
-    declared = {
-        id(m.parameter): m
-        for m in managed
-        if m.parameter.requires_grad and m.aggregation in (SUM, FIRST)
-    }
-    if not declared:
-        return []
-    sets = []
-    for module in modules:
-        module.unshard()  # type: ignore[operator]
-        for held in sharded_parameters(module):
-            m = declared.get(id(held.sharded))
-            if m is not None and held.whole is not None:
-                place = World(None, held.rank, held.size)
-                sets.append(ArrivalSet([replace(m, parameter=held.whole)], place))
-        module.reshard()  # type: ignore[operator]
-    return sets
-
-
-@contextlib.contextmanager
-def no_sync(modules: list[nn.Module]) -> Iterator[None]:
-    """Let backwards accumulate whole gradients on this rank."""
-    for module in modules:
-        module.set_requires_gradient_sync(False, recurse=False)  # type: ignore[operator]
-    try:
-        yield
-    finally:
-        for module in modules:
-            module.set_requires_gradient_sync(True, recurse=False)  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""What `aggregate_gradients` returns, and where it is kept."""
+"""A model's gradient policies in force: what is in whose hands, and who is asked for it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,132 @@ import contextlib
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import Protocol
 
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.hooks import RemovableHandle
 
+from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
-from torchcreator.distributed._arrivals import ArrivalSet
-from torchcreator.distributed._buckets import Reducer
+from torchcreator._optim import owners
+from torchcreator._torch.hosts import current_graph_task, joins, steps_in_backward
+from torchcreator.distributed._buckets import Reducer, stepped_in_backward
+from torchcreator.distributed._equal_ranks import EqualRanks
+from torchcreator.distributed._policy import Managed, reduced, survey
+from torchcreator.distributed._structure import Structure
+
+
+class Transport(Protocol):
+    """Somebody else who brings gradients together: DDP, FSDP2, or nobody."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether `data_parallel` made it."""
+        ...
+
+    def holds(self, parameter: torch.Tensor) -> bool:
+        """Return whether it reduces a parameter's gradient."""
+        ...
+
+    def survey(self, model: nn.Module) -> list[Managed]:
+        """Return the parameters of the model as its optimizer holds them."""
+        ...
+
+    def take(self, managed: list[Managed]) -> None:
+        """See to it that the gradients of these are reduced as they declare."""
+        ...
+
+    def look(self) -> bool:
+        """Take notice of what has changed in the host; return whether `take` has to be called."""
+        ...
+
+    def synchronises(self) -> bool:
+        """Return whether the next backward reduces what it brings."""
+        ...
+
+    def no_sync(self) -> AbstractContextManager[object]:
+        """Let backwards in the block accumulate on this rank only."""
+        ...
+
+    def came_past(self, keys: frozenset[int]) -> list[int]:
+        """Return those of the parameters, by their ids, whose gradient missed its factor."""
+        ...
+
+    @property
+    def final_in_backward(self) -> bool:
+        """Whether a gradient is reduced as soon as the parameter has it."""
+        ...
+
+    def after(self, equal_ranks: EqualRanks) -> EqualRanks | None:
+        """Return what to do after a backward that reduced beside it, which it may do itself."""
+        ...
+
+    def remove(self) -> None:
+        """Leave the host to what it does by itself."""
+        ...
+
+
+class Nobody:
+    """The transport of a plain module: there is none."""
+
+    ours = False
+    final_in_backward = False
+
+    def holds(self, parameter: torch.Tensor) -> bool:
+        """Return False."""
+        return False
+
+    def survey(self, model: nn.Module) -> list[Managed]:
+        """Return the parameters of the model."""
+        return survey(model)
+
+    def take(self, managed: list[Managed]) -> None:
+        """Do nothing: it holds none."""
+
+    def look(self) -> bool:
+        """Return False: there is nothing to change."""
+        return False
+
+    def synchronises(self) -> bool:
+        """Return True."""
+        return True
+
+    def no_sync(self) -> AbstractContextManager[object]:
+        """Return a context that changes nothing."""
+        return contextlib.nullcontext()
+
+    def came_past(self, keys: frozenset[int]) -> list[int]:
+        """Return an empty list: it holds none."""
+        return []
+
+    def after(self, equal_ranks: EqualRanks) -> EqualRanks | None:
+        """Return it: there is nobody else to do it."""
+        return equal_ranks
+
+    def remove(self) -> None:
+        """Do nothing."""
+
+
+class Watcher(Protocol):
+    """What looks at a model before each of its forwards, and lives as long as it does."""
+
+    structure: Structure | None
+
+
+def _clear(transport: Transport, reducer: Reducer) -> None:
+    transport.remove()
+    reducer.remove()
+    owners.announce_change()
 
 
 class GradientAggregation:
     """The gradient policies of one model, in force until `remove`.
 
-    It need not be kept: it lives as long as the model.
+    It need not be kept: it lives as long as the model. It follows what the model becomes: before
+    each forward it takes notice of parameters that were thawed, replaced, added or converted.
 
     Example:
         >>> import torch, torch.distributed as dist, torchcreator as tc
@@ -33,15 +145,21 @@ class GradientAggregation:
     """
 
     def __init__(
-        self,
-        arrivals: list[ArrivalSet],
-        reducer: Reducer | None,
-        host_no_sync: Callable[[], AbstractContextManager[object]] | None,
+        self, model: nn.Module, transport: Transport, world: World, wire: torch.dtype | None = None
     ) -> None:
-        self._arrivals = arrivals
-        self._reducer = reducer
-        self._host_no_sync = host_no_sync
+        # Weak: what is kept for as long as the model lives must not keep the model alive.
+        self._model = weakref.ref(model)
+        self.transport = transport
+        self._world = world
+        self._equal_ranks = EqualRanks(world)
+        self._reducer = Reducer(world, wire, after=transport.after(self._equal_ranks))
+        self._owned: dict[int, Managed] = {}
+        self._elsewhere: list[weakref.ref[GradientAggregation]] = []
+        self._epoch = -1
+        self._watch: Callable[[], Watcher | None] = lambda: None
         self._hook: RemovableHandle | None = None
+        # Through autograd's nodes, which hold parameters, the garbage collector does not see.
+        weakref.finalize(self, _clear, transport, self._reducer).atexit = False
 
     @contextlib.contextmanager
     def no_sync(self) -> Iterator[None]:
@@ -50,10 +168,10 @@ class GradientAggregation:
         Forward and backward both belong inside, as with ``DistributedDataParallel.no_sync``.
         """
         with contextlib.ExitStack() as stack:
-            if self._host_no_sync is not None:
-                stack.enter_context(self._host_no_sync())
-            if self._reducer is not None:
-                stack.enter_context(self._reducer.no_sync())
+            stack.enter_context(self.transport.no_sync())
+            stack.enter_context(self._reducer.no_sync())
+            for other in filter(None, [reference() for reference in self._elsewhere]):
+                stack.enter_context(other.no_sync())
             yield
 
     def remove(self) -> None:
@@ -63,58 +181,134 @@ class GradientAggregation:
         """
         if self._hook is not None:
             self._hook.remove()
-        for arrivals in self._arrivals:
-            arrivals.remove()
-        if self._reducer is not None:
-            self._reducer.remove()
+        self.give_way()
 
-    def _watch(self, model: nn.Module) -> None:
-        """Look for converted parameters before each forward of the model."""
-        self._hook = model.register_forward_pre_hook(renew_before_forward)
+    def give_way(self) -> None:
+        """Reduce nothing any more; somebody else does."""
+        _clear(self.transport, self._reducer)
+        self._owned = {}
+        owners.unregister(self)
 
-    def _renew(self) -> None:
-        """Put back the policies of parameters that were converted since."""
-        for arrivals in self._arrivals:
-            arrivals.renew()
+    def put_in_force(self, watch: Watcher, hook: RemovableHandle) -> None:
+        """Reduce from now on.
+
+        Args:
+            watch: What calls `look` before each forward of the model, and keeps this.
+            hook: What removes it.
+        """
+        self._watch, self._hook = weakref.ref(watch), hook
+        owners.register(self)
+        self.look()
+        for other in owners.owners():  # they give up what a DDP has taken
+            if other is not self and any(map(other.owns, self.parameters())):
+                other.look()
+
+    def owns(self, parameter: torch.Tensor) -> bool:
+        """Return whether it is this one who reduces a parameter's gradient."""
+        return id(parameter) in self._owned  # which keeps it alive, so that ids are not given again
+
+    @property
+    def is_wrapper(self) -> bool:
+        """Whether a DDP reduces for it that still exists."""
+        return isinstance(self._model(), DistributedDataParallel)
+
+    def parameters(self) -> list[torch.Tensor]:
+        """Return those whose gradient it reduces."""
+        return [m.parameter for m in self._owned.values()]
+
+    def look(self) -> list[torch.Tensor]:
+        """Take notice of what has changed in the model, and return what it owns since now."""
+        model, watch = self._model(), self._watch()
+        if model is None or watch is None or current_graph_task() != -1:
+            return []
+        self._reducer.synchronises = self.transport.synchronises()
+        self._refuse_beside_join(model)
+        if (
+            self.transport.look()
+            or self._epoch != owners.epoch()
+            or watch.structure is None
+            or not watch.structure.holds()
+            or self._reducer.lost()
+        ):
+            new = self._take(model)
+            watch.structure = Structure(model)
+            return new
+        self._reducer.renew()
+        return []
+
+    def _refuse_beside_join(self, model: nn.Module) -> None:
+        if len(self._reducer) and isinstance(model, DistributedDataParallel) and joins(model):
+            one = next(m for m in self._owned.values() if not self.transport.holds(m.parameter))
+            raise DistributedError(
+                f"Variable {one.name!r} is reduced beside DDP, and DDP is or was in join().",
+                "A rank that has no data left takes part in what DDP sends, and in nothing else: "
+                "the others would wait for it.",
+                "Give all ranks as many batches, or the variable no process group of its own.",
+            )
+
+    def _take(self, model: nn.Module) -> list[torch.Tensor]:
+        """Own what nobody else does, as the model is now."""
+        managed = self.transport.survey(model)
+        self._elsewhere = []
+        mine = [m for m in managed if not m.per_rank and self._is_mine(m)]
+        held = [m for m in mine if self.transport.holds(m.parameter)]
+        rest = [m for m in reduced(mine) if not self.transport.holds(m.parameter)]
+        for m in rest:
+            if steps_in_backward(m.parameter):
+                raise stepped_in_backward(m.name)
+        self.transport.take(held)
+        self._reducer.take(rest)
+        self._equal_ranks.take(managed)
+        before = self._owned
+        self._owned = {id(m.parameter): m for m in (*held, *rest)}
+        if before.keys() != self._owned.keys():
+            owners.announce_change()
+        self._epoch = owners.epoch()
+        return [m.parameter for key, m in self._owned.items() if key not in before]
+
+    def _is_mine(self, m: Managed) -> bool:
+        other = owner_besides(self, m.parameter)
+        if other is None or (
+            self.transport.holds(m.parameter) and not other.transport.holds(m.parameter)
+        ):
+            return True
+        if not m.has_own_group and other._ranks() != self._ranks():
+            raise DistributedError(
+                f"Variable {m.name!r} is reduced already, over the ranks {other._ranks()}.",
+                f"Here it would be reduced over the ranks {self._ranks()}, and twice.",
+                "Give a parameter that two models share the same process group in both.",
+            )
+        if all(reference() is not other for reference in self._elsewhere):
+            self._elsewhere.append(weakref.ref(other))
+        return False
+
+    def _ranks(self) -> list[int]:
+        return dist.get_process_group_ranks(self._world.group)
+
+    def before_step(self, keys: frozenset[int]) -> None:
+        """Make sure that its parameters, by their ids, have equal gradients on all ranks."""
+        self._equal_ranks.before_step(keys)
+
+    def came_past(self, keys: frozenset[int]) -> list[str]:
+        """Return the names of its parameters, by their ids, whose gradient did not pass it."""
+        past = [*self.transport.came_past(keys), *self._reducer.came_past(keys)]
+        names = [self._owned[key].name for key in past if key in self._owned]
+        if names:
+            self._epoch = -1  # so that it puts everything back
+            self.look()
+        return names
+
+    def refuse_step_in_backward(self, parameter: torch.Tensor) -> None:
+        """Raise if the gradient of its parameter is not reduced before the backward's end."""
+        if self._world.size > 1 and not self.transport.final_in_backward:
+            raise stepped_in_backward(self._owned[id(parameter)].name)
 
 
-# Autograd and DDP hold what carries the policies out only weakly, or not at all.
-_kept: weakref.WeakKeyDictionary[nn.Module, object] = weakref.WeakKeyDictionary()
-
-
-def keep(model: nn.Module, what: object) -> None:
-    """Keep what carries a model's policies out for as long as the model lives."""
-    _kept[model] = what
-    if isinstance(what, GradientAggregation):
-        what._watch(model)
-
-
-def release(model: nn.Module) -> None:
-    """End what an earlier call installed, so that nothing is reduced or multiplied twice.
-
-    Raises:
-        DistributedError: `data_parallel` did, and what DDP has taken it does not give back.
-    """
-    former = _kept.pop(model, None)
-    if isinstance(former, GradientAggregation):
-        former.remove()
-    elif former is not None:
-        _kept[model] = former
-        raise DistributedError(
-            f"The {type(model).__name__} has its policies from data_parallel() already.",
-            "They would be applied twice.",
-            "Leave aggregate_gradients() out.",
-        )
-
-
-def renew_before_forward(model: nn.Module, args: object) -> None:
-    """Look for converted parameters before each forward of a model with policies.
-
-    A function of this module, not a closure, so that the model can still be pickled; in a copy of
-    the model, which has no policies in force, it does nothing.
-    """
-    if torch.compiler.is_compiling():
-        return  # traced into the graph as nothing
-    aggregation = _kept.get(model)
-    if isinstance(aggregation, GradientAggregation):
-        aggregation._renew()
+def owner_besides(
+    host: GradientAggregation | None, parameter: torch.Tensor
+) -> GradientAggregation | None:
+    """Return another one who reduces a parameter's gradient."""
+    for other in owners.owners():
+        if other is not host and isinstance(other, GradientAggregation) and other.owns(parameter):
+            return other
+    return None

@@ -8,7 +8,7 @@ over several synchronised backwards adds up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -48,10 +48,14 @@ class Managed:
         return self.spec is not None and self.spec.synchronization in _PER_RANK
 
     @property
+    def declared(self) -> VariableAggregation:
+        """What was asked for of its gradient, which may be NONE."""
+        return VariableAggregation.NONE if self.spec is None else self.spec.aggregation
+
+    @property
     def aggregation(self) -> VariableAggregation:
         """How its gradient is reduced. NONE asked for nothing, and gets what DDP does: MEAN."""
-        declared = VariableAggregation.NONE if self.spec is None else self.spec.aggregation
-        return MEAN if declared is VariableAggregation.NONE else declared
+        return MEAN if self.declared is VariableAggregation.NONE else self.declared
 
     @property
     def has_own_group(self) -> bool:
@@ -80,7 +84,7 @@ def survey(model: nn.Module) -> list[Managed]:
     ]
 
 
-def reduced(managed: list[Managed]) -> Iterator[Managed]:
+def reduced(managed: Iterable[Managed]) -> Iterator[Managed]:
     """Yield those whose gradient is reduced: they are trained, and one value on all ranks."""
     return (m for m in managed if m.parameter.requires_grad and not m.per_rank)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -52,7 +52,7 @@ def state_dict(
             reading = aggregate(m.parameter, m.spec.aggregation, own, m.name)
             renamed.update((name, (name, reading)) for name in m.names)
         else:
-            renamed.update((n, (_key(n, own), m.parameter.detach())) for n in m.names)
+            renamed.update((n, (key_of(n, own.rank), m.parameter.detach())) for n in m.names)
     state = model.state_dict()
     return dict(renamed.get(name, (name, value)) for name, value in state.items())
 
@@ -131,14 +131,14 @@ def _take_own(m: Managed, state: dict[str, Any], world: World, strict: bool) -> 
             if name in state and m.spec.aggregation is SUM:
                 state[name] = share_of(state[name], world)
             continue
-        ranks = [key for key in state if key.rpartition("@")[0] == name]
-        own = _key(name, world)
+        ranks = [key_of(name, rank) for rank in ranks_saved(name, state)]
+        own = key_of(name, world.rank)
         if own in ranks:
             state[name] = state[own]
         elif strict and name not in state:
             raise VariableValueError(
                 f"The checkpoint has no value of variable {name!r} for rank {world.rank}: "
-                + (f"it has {', '.join(sorted(ranks))}." if ranks else "it has none at all."),
+                + (f"it has {', '.join(ranks)}." if ranks else "it has none at all."),
                 "It is a value per rank, and the checkpoint was saved by other ranks.",
                 "Load it on as many ranks as saved it, or with strict=False to keep what is there.",
             )
@@ -146,5 +146,12 @@ def _take_own(m: Managed, state: dict[str, Any], world: World, strict: bool) -> 
             del state[key]
 
 
-def _key(name: str, world: World) -> str:
-    return f"{name}@{world.rank}"
+def key_of(name: str, rank: int) -> str:
+    """Return the key of a checkpoint under which one rank's own value is."""
+    return f"{name}@{rank}"
+
+
+def ranks_saved(name: str, keys: Iterable[str]) -> list[int]:
+    """Return the ranks whose own values of a variable a checkpoint has, the first one first."""
+    parts = [key.rpartition("@") for key in keys]
+    return sorted(int(rank) for prefix, _, rank in parts if prefix == name and rank.isdigit())

@@ -1,4 +1,4 @@
-"""Policies in a plain module: its initial values shared, its gradients reduced by buckets."""
+"""The initial values of what is one value on all ranks."""
 
 from __future__ import annotations
 
@@ -7,31 +7,9 @@ from collections.abc import Iterator
 import torch
 
 from torchcreator._access.collectives import World, broadcast, told_apart
-from torchcreator._errors import VariableTypeError
-from torchcreator._torch.hosts import steps_in_backward
-from torchcreator.distributed._arrivals import ArrivalSet
-from torchcreator.distributed._buckets import Reducer
-from torchcreator.distributed._policy import Managed, reduced
+from torchcreator.distributed._policy import Managed
 
 _FLAT = 25 * 1024 * 1024  # bytes that one broadcast takes along
-
-
-def reducer_for(
-    managed: list[Managed], world: World, wire: torch.dtype | None
-) -> tuple[Reducer | None, ArrivalSet]:
-    """Reduce the gradients that no host reduces."""
-    ours = list(reduced(managed))
-    for m in ours:
-        if steps_in_backward(m.parameter):
-            raise VariableTypeError(
-                f"Variable {m.name!r} is stepped by an optimizer inside the backward.",
-                "That reads and drops each gradient before the ranks' are brought together.",
-                "Step the optimizer after backward().",
-            )
-    arrivals = ArrivalSet(ours, world)
-    if not any(m.world(world).size > 1 for m in ours):
-        return None, arrivals
-    return Reducer(ours, world, wire=wire, arrivals=arrivals), arrivals
 
 
 def share(managed: list[Managed], world: World) -> None:
