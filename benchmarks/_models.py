@@ -60,6 +60,23 @@ def llama_config(
     )
 
 
+def vit() -> nn.Module:
+    """Make a ViT of the base size."""
+    transformers = peer("transformers")
+    model: nn.Module = transformers.ViTModel(transformers.ViTConfig())
+    return model
+
+
+def wide() -> nn.Module:
+    """Make 24 large layers, in which nothing is drawn twice."""
+    return nn.Sequential(*(nn.Linear(2048, 2048) for _ in range(24)))
+
+
+def embedding() -> nn.Module:
+    """Make one embedding of 2 GiB."""
+    return nn.Embedding(1 << 19, 1 << 10)
+
+
 def twice() -> nn.Module:
     """Make layers that are initialised twice, as most libraries do."""
     layers = [nn.Linear(2048, 2048) for _ in range(12)]

@@ -9,7 +9,6 @@ import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch.distributed as dist
 from torch import nn
@@ -28,14 +27,10 @@ def seeded(factory: Factory) -> nn.Module:
     return tc.build(factory, seed=0)
 
 
-def refused(factory: Factory) -> nn.Module:
+def refused(factory: Factory, *, seed: int | None = None) -> nn.Module:
     """Build with a creator that answers every variable itself, on meta."""
-
-    def on_meta(next_creator: Callable[..., Any], **kwargs: Any) -> Any:
-        return next_creator(**{**kwargs, "device": "meta"})
-
-    with tc.creator_scope(on_meta):
-        return tc.build(factory)
+    with tc.creator_scope(tc.creators.meta()):
+        return tc.build(factory, seed=seed)
 
 
 WAYS: dict[str, Callable[[Factory], nn.Module]] = {
@@ -84,6 +79,11 @@ def plain(factory: Factory) -> Work:
     return factory
 
 
+def refused_from_a_seed(factory: Factory) -> Work:
+    """Return a build from a seed in which all is refused."""
+    return functools.partial(refused, factory, seed=0)
+
+
 def comparison(
     work: str,
     way: str,
@@ -128,18 +128,38 @@ def memory(work: str, way: str, model: str, *, mib: float, at_most: float | None
 
 
 GPT2, LLAMA, LINEARS = _models.gpt2, _models.llama, _models.linears
-SEEDED = "`build(GPT2, seed=…)`, a thread per core"
+EXACT = "`build(GPT2)`, a thread per core"
 
 QUESTIONS = [
-    comparison(SEEDED, "seeded", GPT2, at_most=0.36, headline=True),
-    comparison(SEEDED, "seeded", GPT2, fabric, against="Fabric `init_module(empty_init=True)`"),
-    comparison("`build(Llama 12 × 768, seed=…)`", "seeded", LLAMA, at_most=0.36),
+    comparison(EXACT, "exact", GPT2, at_most=0.25, headline=True),
+    comparison(EXACT, "exact", GPT2, fabric, against="Fabric `init_module(empty_init=True)`"),
+    comparison("`build(Llama 12 × 768)`", "exact", LLAMA, at_most=0.40),
+    comparison("`build(ViT)`", "exact", _models.vit),
+    comparison("`build(24 × Linear(2048, 2048))`", "exact", _models.wide, at_most=0.62),
+    comparison("`build` of one embedding, 2 GiB", "exact", _models.embedding, at_most=0.62),
+    comparison("`build(300 × Linear(16, 16))`", "exact", LINEARS, at_most=4.0, seconds=4.0),
+    comparison(
+        "`build(24 × Linear(2048, 2048))` when creators refuse all",
+        "refused",
+        _models.wide,
+        refused_from_a_seed,
+        against="the same with `seed=…`",
+        at_most=2.0,
+        seconds=4.0,
+    ),
+    comparison("`build(GPT2, seed=…)`", "seeded", GPT2, at_most=0.36),
+    comparison("`build(Llama 12 × 768, seed=…)`", "seeded", LLAMA, at_most=0.40),
     comparison(
         "`build(Llama 12 × 768, seed=…)`",
         "seeded",
         LLAMA,
         bare_draws,
         against="its draws alone, a thread per core: the floor",
+    ),
+    comparison("`build(ViT, seed=…)`", "seeded", _models.vit),
+    comparison("`build(24 × Linear(2048, 2048), seed=…)`", "seeded", _models.wide, at_most=0.62),
+    comparison(
+        "`build` of one embedding, 2 GiB, `seed=…`", "seeded", _models.embedding, at_most=0.60
     ),
     comparison(
         "`build(300 × Linear(16, 16), seed=…)`", "seeded", LINEARS, at_most=4.0, seconds=4.0
@@ -152,9 +172,6 @@ QUESTIONS = [
         against="two modes that only note each call, and a seeded draw: the floor",
         seconds=4.0,
     ),
-    comparison("`build(GPT2)`, bit for bit the same", "exact", GPT2, at_most=1.05),
-    comparison("`build(Llama 12 × 768)`, bit for bit the same", "exact", LLAMA, at_most=1.05),
-    comparison("`build(300 × Linear(16, 16))`", "exact", LINEARS, seconds=4.0),
     memory("memory of `build(GPT2)`", "exact", "gpt2", mib=474.7, at_most=None),
     memory("memory of `build(GPT2, seed=…)`", "seeded", "gpt2", mib=474.7, at_most=None),
     memory(
@@ -162,7 +179,7 @@ QUESTIONS = [
         "refused",
         "gpt2",
         mib=474.7,
-        at_most=None,
+        at_most=0.01,
     ),
     memory(
         "memory of `defer` of a Llama of 1e9 parameters",
@@ -172,7 +189,7 @@ QUESTIONS = [
         at_most=0.01,
     ),
     # The last one, as it leaves a process group.
-    comparison(SEEDED, "seeded", GPT2, zero_init, against="DeepSpeed `zero.Init`"),
+    comparison(EXACT, "exact", GPT2, zero_init, against="DeepSpeed `zero.Init`"),
 ]
 
 if __name__ == "__main__":

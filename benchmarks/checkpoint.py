@@ -47,6 +47,12 @@ def save(path: Path) -> None:
 def built(path: Path) -> nn.Module:
     """Build it with its values from the file."""
     with tc.creator_scope(tc.creators.from_checkpoint(path)):
+        return tc.build(model).to(DEVICE)
+
+
+def from_a_seed(path: Path) -> nn.Module:
+    """Build it from a seed, which nothing is drawn from."""
+    with tc.creator_scope(tc.creators.from_checkpoint(path)):
         return tc.build(model, seed=0).to(DEVICE)
 
 
@@ -156,13 +162,13 @@ def against_transformers() -> Iterator[Pair]:
     sizes = {"hidden_size": WIDTH, "intermediate_size": 5632, "vocab_size": 8000}
     config = llama_config(layers=layers, **sizes)
     with tempfile.TemporaryDirectory() as folder:
-        made: Any = tc.build(llama_of, config, seed=0)
+        made: Any = tc.build(llama_of, config)
         made.save_pretrained(folder)
         del made
 
         def ours() -> nn.Module:
             with tc.creator_scope(tc.creators.from_checkpoint(Path(folder))):
-                return tc.build(llama_of, config, seed=0).to(DEVICE)
+                return tc.build(llama_of, config).to(DEVICE)
 
         def theirs() -> nn.Module:
             loaded: nn.Module = transformers.LlamaForCausalLM.from_pretrained(folder)
@@ -201,6 +207,7 @@ QUESTIONS = [
         seconds=15.0,
         headline=True,
     ),
+    comparison(from_a_seed, against="the same with `seed=…`", at_most=2.0),
     comparison(accelerated, against="accelerate's `load_checkpoint_and_dispatch`"),
     comparison(copied, against="plain construction and `load_state_dict`", seconds=1.0),
     comparison(

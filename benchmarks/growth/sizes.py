@@ -24,15 +24,20 @@ def model(layers: int) -> nn.Module:
     return nn.ModuleList(nn.Linear(2048, 2048, bias=False) for _ in range(layers))
 
 
-def filled(size: int) -> Question:
+def filled(size: int, threads: int) -> Question:
     """Return the question how fast initial values are drawn, at one size."""
 
     def pair() -> Iterator[Pair]:
         make = functools.partial(model, size // 16)
-        yield lambda: tc.build(make, seed=0), make
+
+        def ours() -> None:
+            torch.set_num_threads(threads)
+            tc.build(make)
+
+        yield ours, make
 
     return question(
-        "`tc.build(seed=…)`",
+        f"`tc.build`, {threads} thread{'s' * (threads > 1)}",
         against="plain construction",
         takes=1 if size > 1000 else 2,
         threads=None,
@@ -52,7 +57,7 @@ def loaded(size: int) -> Question:
 
             def ours() -> None:
                 with tc.creator_scope(tc.creators.from_checkpoint(path)):
-                    tc.build(model, layers, seed=0)
+                    tc.build(model, layers)
 
             def theirs() -> None:
                 with torch.device("meta"):
@@ -71,7 +76,10 @@ def loaded(size: int) -> Question:
     )(pair)
 
 
-QUESTIONS = [ask(size) for size in SIZES for ask in (filled, loaded)]
+QUESTIONS = [
+    *(filled(size, threads) for size in SIZES for threads in (1, 2)),
+    *(loaded(size) for size in SIZES),
+]
 
 if __name__ == "__main__":
     main(QUESTIONS)

@@ -18,13 +18,6 @@ from torchcreator._errors import VariableTypeError
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def identity(next_creator, **kwargs):
     return next_creator(**kwargs)
 

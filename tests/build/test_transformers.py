@@ -210,8 +210,9 @@ ARCHITECTURES = {
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_architecture(name):
-    """Built, it equals its plain construction: values, ties, generator and forward results."""
+def test_architecture(name, threads, cut):
+    """Built in threads, it equals its plain construction: values, ties, generator, forward."""
+    threads(2)
     model_class, options, inputs = ARCHITECTURES[name]
     config = getattr(transformers, f"{name}Config")(**options)
 

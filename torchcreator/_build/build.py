@@ -42,8 +42,8 @@ def build(
     Without ``seed``, values and the state of the default generator are bit-identical to
     ``factory(*args, **kwargs)``, whatever creators skip. With it, every draw has a stream of
     its own, from the seed and the parameter's full name: values do not depend on what else is
-    skipped, reordered, sharded or made at the same time, initialisations that are overwritten are
-    left out, several threads work, and the default generator is left alone.
+    skipped, reordered, sharded or made at the same time, and the default generator is left alone.
+    In both ways what is overwritten or skipped is not drawn, and several threads work.
 
     Inside another recorder or a ``FakeTensorMode`` the factory is simply called, on ``device``.
 
@@ -140,6 +140,7 @@ def defer(
         with nullcontext() if place is None else place:
             return factory(*args, **kwargs)
     model, recording, _ = recorded(factory, args, kwargs, device=place, seed=seed, find=False)
+    recording.draws.put_back()
     recording.attach(model)
     return model
 

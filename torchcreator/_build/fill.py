@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -19,8 +18,6 @@ from torchcreator._recorder.live_tensors import Objects, replace
 from torchcreator._recorder.recording import Recording, share
 from torchcreator._chain.scope import current_chain
 
-_WORTH_A_THREAD = 1 << 18  # bytes; below, handing the work over costs more than doing it
-
 
 @under_way
 def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
@@ -31,17 +28,27 @@ def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
         recording: Where its values come from.
         objects: Every recorded tensor object, by storage; emptied.
     """
+    try:
+        _fill(model, recording, objects)
+    except BaseException:
+        recording.draws.put_back()
+        raise
+
+
+def _fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
     modules = list(model.modules())
     scripted = list(_held_by_script(modules))
     chain = current_chain()
     if chain is not default_creator:
+        recording.draws.finish()  # what creators draw comes after that
         create_parameters(model, recording, objects, chain)
     storages = [*(s for s in recording.names if s in objects)]
     storages += [s for s in objects if s not in recording.names]
     plain = no_function_modes()
     with bar("making the values", len(storages)) as advance, torch.no_grad(), plain:
-        for storage, value in _values(recording, objects, storages):
-            tensors = objects.pop(storage)
+        refs = [objects[storage][0][1] for storage in storages]
+        for ref, value in recording.values_here(refs):
+            tensors = objects.pop(ref.storage)
             if len(tensors) == 1 and not tensors[0][0].is_inference():  # nearly always
                 replace(tensors[0][0], value)
             else:
@@ -85,25 +92,3 @@ def _check_on_purpose(model: nn.Module, owner: nn.Module, name: str, storage: in
         "Something holds it where torch offers no way to exchange it.",
         "Construct this model without build().",
     )
-
-
-def _values(
-    recording: Recording, objects: Objects, storages: list[int]
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """Yield the value of each storage's first object, made in several threads if draws allow it."""
-
-    def value(storage: int) -> torch.Tensor:
-        return recording.value_here(objects[storage][0][1])
-
-    threads = torch.get_num_threads() if recording.draws.independent else 1
-    large = [s for s in storages if recording.tape.nbytes(s) >= _WORTH_A_THREAD]
-    large.sort(key=recording.tape.nbytes, reverse=True)  # the last to finish should be short
-    if threads > 1 and len(large) > 1:
-        with ThreadPoolExecutor(
-            threads, initializer=torch.set_grad_enabled, initargs=(False,)
-        ) as pool:
-            yield from zip(large, pool.map(value, large), strict=True)
-        done = set(large)
-        storages = [s for s in storages if s not in done]
-    for storage in storages:
-        yield storage, recording.value_here(objects[storage][0][1])

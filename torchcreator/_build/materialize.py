@@ -17,8 +17,8 @@ from torchcreator._chain.default import default_creator
 from torchcreator._errors import BuildError
 from torchcreator._build.fill import fill
 from torchcreator._chain.checks import checked_device
-from torchcreator._recorder.live_tensors import Objects, replace
-from torchcreator._recorder.recording import DEFERRED, Recording, named_tensors
+from torchcreator._recorder.live_tensors import Objects, named_tensors, replace
+from torchcreator._recorder.recording import DEFERRED, Recording
 from torchcreator._recorder.replay import on_meta
 from torchcreator._chain.scope import current_chain
 from torchcreator._spec.table import checked_model
@@ -79,7 +79,7 @@ def materialize(model: Model, *, device: Device | None = None) -> Model:
     if place is not None:
         model.to(place)
     del model.__dict__[DEFERRED]
-    recording.draws.finish(unless_moved=True)
+    recording.draws.finish()
     return model
 
 

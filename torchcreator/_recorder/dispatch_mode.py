@@ -120,7 +120,7 @@ class Recorder(DispatchMode):
         if not traits.draws or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
         device = real[0].device if real else torch.device(kwargs.get("device") or "cpu")
-        return self.log.draws.now(device, lambda: func(*args, **kwargs))
+        return self.log.draws.now(device, func, traits, args, kwargs)
 
     def _move(
         self, func: OpOverload, args: Args, kwargs: Kwargs, tensors: list[torch.Tensor]
@@ -197,7 +197,7 @@ class Recorder(DispatchMode):
         real, real_by_word = mapped(args, self.log.real), mapped(kwargs, self.log.real)
         if traits.draws and kwargs.get("generator") is None:
             device = next(tensors_in(real, real_by_word)).device
-            out = self.log.draws.now(device, lambda: func(*real, **real_by_word))
+            out = self.log.draws.now(device, func, traits, real, real_by_word)
         else:
             out = func(*real, **real_by_word)
         recorded: dict[int, torch.Tensor] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections import OrderedDict
 from collections.abc import Iterable
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -176,3 +177,25 @@ def put_data(parameter: nn.Parameter, data: torch.Tensor) -> None:
         parameter.data = data
     else:
         replace(parameter, data.view_as(data), requires_grad=False)
+
+
+def named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """Return every parameter, buffer and plain tensor attribute of a model by each full name."""
+    parameters: list[tuple[str, torch.Tensor]] = []
+    buffers: list[tuple[str, torch.Tensor]] = []
+    attributes: list[tuple[str, torch.Tensor]] = []
+    for path, module in model.named_modules(remove_duplicate=False):
+        prefix = f"{path}." if path else ""
+        for held, found in (
+            (module._parameters, parameters),
+            (module._buffers, buffers),
+            (vars(module), attributes),
+        ):
+            for name, value in held.items():
+                if type(value) not in _NO_TENSORS and isinstance(value, torch.Tensor):
+                    found.append((prefix + name, value))
+    return [*parameters, *buffers, *attributes]
+
+
+_NO_TENSORS = frozenset({type(None), bool, int, float, str, tuple, list, set, dict, OrderedDict})
+"""What modules hold most; torch's classes take longer to say what is an instance of them."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, TypeVar
 
@@ -14,9 +13,16 @@ from torch import nn
 from torchcreator._errors import BuildError, VariableTypeError, called, shown
 from torchcreator._recorder.dispatch_mode import Keeps, Recorder, keep_nothing
 from torchcreator._recorder.function_mode import Disguise
-from torchcreator._recorder.live_tensors import Handed, Object, Objects, all_objects, replace
+from torchcreator._recorder.live_tensors import (
+    Handed,
+    Object,
+    Objects,
+    all_objects,
+    named_tensors,
+    replace,
+)
+from torchcreator._recorder.parts import values
 from torchcreator._recorder.replay import (
-    Draws,
     Environment,
     ReplayError,
     bytes_of,
@@ -25,6 +31,7 @@ from torchcreator._recorder.replay import (
     view,
 )
 from torchcreator._recorder.rng_program_order import ProgramOrder
+from torchcreator._recorder.rng_protocol import Draws
 from torchcreator._recorder.rng_streams import Streams
 from torchcreator._recorder.tape import Op, Ref, Tape
 from torchcreator._recorder.tape_writer import Log
@@ -140,10 +147,20 @@ class Recording:
     def value(self, ref: Ref) -> torch.Tensor:
         """Return the value of a recorded tensor at the end, in memory of its own."""
         with torch.no_grad(), no_function_modes():
-            return self.value_here(ref)
+            ((_, value),) = self.values_here([ref])
+            return value
 
-    def value_here(self, ref: Ref) -> torch.Tensor:
-        """Return what `value` does; to be called without grad mode and function modes."""
+    def values_here(self, refs: list[Ref]) -> Iterator[tuple[Ref, torch.Tensor]]:
+        """Yield each tensor's value, several made at a time, in any order.
+
+        To be called without grad mode and function modes.
+        """
+        try:
+            yield from values(self.tape, self.draws, refs, self._value)
+        except ReplayError as error:
+            raise self._failed(error.op.writes[0], error) from error.__cause__
+
+    def _value(self, ref: Ref) -> torch.Tensor:
         try:
             value = filled(self.tape, ref, self.draws)
         except ReplayError as error:
@@ -191,28 +208,6 @@ class Recording:
             "Its constructor leaves it, or part of it, as the memory was found: garbage.",
             "Initialise it in the constructor, or set initial_value in a creator.",
         )
-
-
-def named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """Return every parameter, buffer and plain tensor attribute of a model by each full name."""
-    parameters: list[tuple[str, torch.Tensor]] = []
-    buffers: list[tuple[str, torch.Tensor]] = []
-    attributes: list[tuple[str, torch.Tensor]] = []
-    for path, module in model.named_modules(remove_duplicate=False):
-        prefix = f"{path}." if path else ""
-        for held, found in (
-            (module._parameters, parameters),
-            (module._buffers, buffers),
-            (vars(module), attributes),
-        ):
-            for name, value in held.items():
-                if type(value) not in _NO_TENSORS and isinstance(value, torch.Tensor):
-                    found.append((prefix + name, value))
-    return [*parameters, *buffers, *attributes]
-
-
-_NO_TENSORS = frozenset({type(None), bool, int, float, str, tuple, list, set, dict, OrderedDict})
-"""What modules hold most; torch's classes take longer to say what is an instance of them."""
 
 
 def share(recording: Recording, tensors: list[Object], memory: torch.UntypedStorage) -> None:
@@ -275,7 +270,7 @@ def record(
             raise _not_a_module(factory, model)
         known = recording.name(model, log)
     except BaseException:
-        draws.recorded({}, {})
+        draws.put_back()
         raise
     if find:
         return model, recording, recording.all_objects(known, [model, factory, args, kwargs])

@@ -2,67 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from torchcreator._recorder.pytree import mapped, tensors_in
+from torchcreator._recorder.rng_protocol import Draws
 from torchcreator._recorder.tape import Op, Ref, Tape
 from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._torch.tensors import lazy_view, storage_key
 
 Environment = dict[int, torch.UntypedStorage]
 """The contents of storages, by number."""
-
-
-class Draws(Protocol):
-    """What gives a recorded construction its random numbers.
-
-    `ProgramOrder` gives every draw the generator's state that it had in the plain constructor.
-    `Streams` gives every draw a generator of its own, seeded from names, so that draws may be
-    skipped, reordered and run in several threads.
-
-    Attributes:
-        independent: Whether draws may run in several threads.
-    """
-
-    independent: bool
-
-    def noted(self, number: int, device: torch.device, explicit: torch.Generator | None) -> None:
-        """Learn that operation ``number`` draws on ``device``; called while recording."""
-        ...
-
-    def now(self, device: torch.device, function: Callable[..., Any]) -> Any:
-        """Run a draw on real tensors, which cannot wait, at its place in the program."""
-        ...
-
-    def seen(self, numbers: Iterable[int]) -> None:
-        """Learn that Python is about to see what these operations draw."""
-        ...
-
-    def recorded(self, parameters: Mapping[str, int], others: Mapping[str, int]) -> None:
-        """End the recording: put the default generators back as they were found.
-
-        Args:
-            parameters: The storage that each parameter lives in, by full name.
-            others: The same for buffers and attributes.
-        """
-        ...
-
-    def run(self, number: int, args: list[Any], kwargs: dict[str, Any]) -> Any:
-        """Run operation ``number`` with the random numbers that are its own."""
-        ...
-
-    def finish(self, *, unless_moved: bool = False) -> None:
-        """Leave the default generators as the plain constructor would have left them.
-
-        Args:
-            unless_moved: Leave a generator that was used since alone.
-        """
-        ...
 
 
 class ReplayError(Exception):
@@ -114,12 +68,8 @@ def replay(
     return environment
 
 
-def filled(tape: Tape, ref: Ref, draws: Draws) -> torch.Tensor | None:
-    """Return the value of a tensor that one operation filled, or None where there is more to it.
-
-    Nearly every parameter is such a one; this is `replay` for it, without the bookkeeping. To be
-    called without grad mode and function modes.
-    """
+def filler(tape: Tape, ref: Ref) -> int | None:
+    """Return the operation that alone makes a tensor's value by filling it, if there is one."""
     number = tape.filled_by(ref.storage)
     if number is None:
         return None
@@ -127,6 +77,19 @@ def filled(tape: Tape, ref: Ref, draws: Draws) -> torch.Tensor | None:
     usual = op.traits.fills and op.args[0] is ref and tape.is_made(ref) and tape.covers(ref)
     if not usual:
         return None
+    return number
+
+
+def filled(tape: Tape, ref: Ref, draws: Draws) -> torch.Tensor | None:
+    """Return the value of a tensor that one operation filled, or None where there is more to it.
+
+    Nearly every parameter is such a one; this is `replay` for it, without the bookkeeping. To be
+    called without grad mode and function modes.
+    """
+    number = filler(tape, ref)
+    if number is None:
+        return None
+    op = tape.ops[number]
     value = torch.empty_strided(
         ref.size, ref.stride, dtype=ref.dtype, device=tape.device(ref.storage)
     )

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from torchcreator._recorder.replay import Draws, arguments, contents
-from torchcreator._recorder.tape import Op, Tape
+from torchcreator._recorder.op_schema import Traits
+from torchcreator._recorder.replay import arguments, contents
+from torchcreator._recorder.rng_draw import Draw
+from torchcreator._recorder.rng_jump import Start, place_of
+from torchcreator._recorder.rng_probes import known_draw
+from torchcreator._recorder.rng_protocol import Draws
+from torchcreator._recorder.rng_watch import DEFAULT
+from torchcreator._recorder.tape import Tape
 from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._torch.tensors import same_generator
 
@@ -15,8 +22,8 @@ from torchcreator._torch.tensors import same_generator
 class Explicit:
     """The draws that a constructor made from generators of its own: the same in both ways.
 
-    The generator moves on while the constructor runs, so each such draw is run once at its place,
-    into memory that is thrown away, and again from the generator's state when its value is wanted.
+    The generator moves on while the constructor runs by what each such draw takes, and its value is
+    drawn from the state before when it is wanted.
     """
 
     def __init__(self, tape: Tape) -> None:
@@ -28,35 +35,44 @@ class Explicit:
 
     def noted(self, number: int, generator: torch.Generator, draws: Draws) -> None:
         """Keep the generator's state before operation ``number``, and move it on."""
-        self._states[number] = generator.device, generator.get_state()
-        args, kwargs = scratch_arguments(self._tape, number, draws)
-        with torch.no_grad(), no_function_modes():
-            with_generator(self._tape.ops[number], args, kwargs, generator)
+        op, state = self._tape.ops[number], generator.get_state()
+        self._states[number] = generator.device, state
+        draw = known(self._tape, number) if generator.device.type == "cpu" else None
+        if draw is None:
+            args, kwargs = scratch_arguments(self._tape, number, draws)
+            with torch.no_grad(), no_function_modes():
+                drawn_with(op.func, op.traits, args, kwargs, generator)
+            return
+        outputs, waits = draw.taken(cached=place_of(state).cached)
+        pair = outputs - 4 if draw.serial and waits else None
+        generator.set_state(Start(state).after(outputs, keep_cached=waits, pair=pair))
 
     def run(self, number: int, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run operation ``number`` from its generator's state."""
         device, state = self._states[number]
         generator = torch.Generator(device)
         generator.set_state(state)
-        return with_generator(self._tape.ops[number], args, kwargs, generator)
+        op = self._tape.ops[number]
+        return drawn_with(op.func, op.traits, args, kwargs, generator)
 
 
-def scratch_arguments(
-    tape: Tape, number: int, draws: Draws, scratch: torch.UntypedStorage | None = None
-) -> tuple[list[Any], dict[str, Any]]:
+def scratch_arguments(tape: Tape, number: int, draws: Draws) -> tuple[list[Any], dict[str, Any]]:
     """Return real arguments for running a draw only for what it does to its generator.
 
     Args:
         tape: The tape that the operation is on.
         number: The operation's number.
         draws: Where the arguments' own random numbers come from.
-        scratch: Memory for an operation that fills its first argument.
     """
     op = tape.ops[number]
     environment = contents(tape, op.reads, draws, before=number) if op.reads else {}
-    if op.traits.fills and scratch is not None:
-        environment[op.args[0].storage] = scratch
     return arguments(tape, number, environment)
+
+
+def known(tape: Tape, number: int) -> Draw | None:
+    """Return what an operation draws, None where that is not known: not on the CPU, say."""
+    op = tape.ops[number]
+    return known_draw(op) if tape.device(op.writes[0]).type == "cpu" else None
 
 
 def default_generator(device: torch.device) -> torch.Generator:
@@ -77,18 +93,27 @@ def is_default(generator: torch.Generator | None) -> bool:
     return same_generator(generator, default_generator(generator.device))
 
 
-def with_generator(
-    op: Op, args: list[Any], kwargs: dict[str, Any], generator: torch.Generator
+def drawn_with(
+    func: Callable[..., Any],
+    traits: Traits,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    generator: torch.Generator,
 ) -> Any:
-    """Run a draw with a generator, or with the default one in that one's state."""
-    if op.traits.seeded is not None:
-        return op.traits.seeded(*args, **{**kwargs, "generator": generator})
+    """Run a draw with a generator.
+
+    What takes none is run while the default one is in that one's state: a draw that another thread
+    makes in this moment takes the next numbers of it.
+    """
+    if traits.seeded is not None:
+        return traits.seeded(*args, **{**kwargs, "generator": generator})
     default = default_generator(generator.device)
-    before = default.get_state()
-    try:
-        default.set_state(generator.get_state())
-        result = op.func(*args, **kwargs)
-        generator.set_state(default.get_state())
-        return result
-    finally:
-        default.set_state(before)
+    with DEFAULT:
+        before = default.get_state()
+        try:
+            default.set_state(generator.get_state())
+            result = func(*args, **kwargs)
+            generator.set_state(default.get_state())
+        finally:
+            default.set_state(before)
+    return result

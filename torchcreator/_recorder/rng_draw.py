@@ -44,6 +44,11 @@ class Draw(NamedTuple):
         pairs, odd = divmod(self.serial - cached + 1, 2)
         return 4 * pairs, not odd
 
+    def run(self, target: torch.Tensor, generator: torch.Generator) -> None:
+        """Draw all of it, or a piece, with ``fill``."""
+        assert self.fill is not None
+        self.fill(target, *self.numbers, generator=generator)
+
 
 def cut_near(draw: Draw, element: int) -> int | None:
     """Return the last place up to ``element`` where a draw may be cut, or None.

@@ -47,7 +47,7 @@ def known_draw(op: Op) -> Draw | None:
         except Exception:  # it fails by itself, too: replaying it says how
             return None
         if not tried:
-            _tell(name_of(op))
+            tell(name_of(op))
     return draw if tried else None
 
 
@@ -126,7 +126,8 @@ def _real(value: Any) -> Any:
     return tensor.fill_(0.5)
 
 
-def _tell(name: str) -> None:
+def tell(name: str) -> None:
+    """Warn, once for each operation, unless this torch is older than the one that was read."""
     if name in _told or tuple(map(int, torch.__version__.split(".")[:2])) < READ_ON:
         return
     _told.add(name)

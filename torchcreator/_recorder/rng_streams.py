@@ -9,8 +9,15 @@ from typing import Any
 
 import torch
 
-from torchcreator._recorder.rng import Explicit, default_generator, with_generator
+from torchcreator._recorder.op_schema import Traits
+from torchcreator._recorder.rng import Explicit, default_generator, drawn_with, known
+from torchcreator._recorder.rng_draw import Draw
+from torchcreator._recorder.rng_jump import after, as_written
+from torchcreator._recorder.rng_states import distance, raw_of
+from torchcreator._recorder.rng_watch import DEFAULT
 from torchcreator._recorder.tape import Tape
+
+_OTHERS = 1 << 15  # blocks of outputs that others may draw while one constructor runs
 
 
 class _Generators(threading.local):
@@ -35,7 +42,7 @@ class Streams:
     draw that Python saw while the constructor ran keeps the value that it saw.
     """
 
-    independent = True
+    ordered = False
 
     def __init__(self, tape: Tape, seed: int) -> None:
         self._tape = tape
@@ -45,8 +52,9 @@ class Streams:
         self._used: set[int] = set()
         self._eager = 0
         self._found: dict[torch.device, torch.Tensor] = {}
-        self._default = threading.RLock()  # a draw without `generator=` borrows the default one
         self._generators = _Generators()
+        self._met: dict[tuple[int, int], torch.Tensor] = {}  # where pieces begin and end
+        self._agree = True
         self._keep(torch.device("cpu"))
 
     def noted(self, number: int, device: torch.device, explicit: torch.Generator | None) -> None:
@@ -55,17 +63,19 @@ class Streams:
         if explicit is not None:
             self._explicit.noted(number, explicit, self)
 
-    def now(self, device: torch.device, function: Callable[..., Any]) -> Any:
-        """Run ``function`` with the default generator in a stream of its own."""
+    def now(
+        self,
+        device: torch.device,
+        func: Callable[..., Any],
+        traits: Traits,
+        args: Any,
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Run a draw on real tensors in a stream of its own."""
         self._eager += 1
-        generator = default_generator(device)
-        with self._default:
-            before = generator.get_state()
-            try:
-                generator.manual_seed(self._hash("at once", self._eager))
-                return function()
-            finally:
-                generator.set_state(before)
+        generator = self._generators.on(device)
+        generator.manual_seed(self._hash("at once", self._eager))
+        return drawn_with(func, traits, args, kwargs, generator)
 
     def seen(self, numbers: Iterable[int]) -> None:
         """Freeze these draws as they are about to be seen: no name is known yet."""
@@ -74,8 +84,7 @@ class Streams:
 
     def recorded(self, parameters: Mapping[str, int], others: Mapping[str, int]) -> None:
         """Give each draw the name of the first parameter that depends on it."""
-        for device, state in self._found.items():  # the constructor may have seeded them
-            default_generator(device).set_state(state)
+        self.put_back()
         ops, seeds = self._tape.ops, self._seeds
         for storages in (parameters, others):
             for name in sorted(storages):
@@ -86,6 +95,16 @@ class Streams:
                             seeds[number] = self._hash(name, position)
                         position += 1
 
+    def put_back(self) -> None:
+        """Undo what the constructor did to the default generators; what others drew stands."""
+        for device, found in self._found.items():
+            generator = default_generator(device)
+            with DEFAULT, as_written():
+                raw = raw_of(generator.get_state())
+                if raw != raw_of(found) and distance(found, raw, _OTHERS) is None:
+                    generator.set_state(found)
+        self._found.clear()
+
     def run(self, number: int, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run a draw in its own stream."""
         if number in self._explicit:
@@ -93,13 +112,44 @@ class Streams:
         op = self._tape.ops[number]
         generator = self._generators.on(self._tape.device(op.writes[0]))
         generator.manual_seed(self._assign(number, "unnamed", number))
-        if op.traits.seeded is not None:
-            return op.traits.seeded(*args, **{**kwargs, "generator": generator})
-        with self._default:
-            return with_generator(op, args, kwargs, generator)
+        return drawn_with(op.func, op.traits, args, kwargs, generator)
 
-    def finish(self, *, unless_moved: bool = False) -> None:
+    def piece(self, number: int, draw: Draw, first: int, target: torch.Tensor) -> None:
+        """Draw what ``target`` holds of a draw, from its element ``first`` on."""
+        generator = self._generators.on(target.device)
+        generator.manual_seed(self._assign(number, "unnamed", number))
+        last = first + target.numel()
+        if first:
+            generator.set_state(after(generator.get_state(), first * draw.each))
+            self._meet(number, first, generator.get_state())
+        draw.run(target, generator)
+        if last < draw.elements:
+            self._meet(number, last, generator.get_state())
+
+    def agrees(self) -> bool:
+        """Return whether each piece began where the one before it ended."""
+        return self._agree
+
+    def restart(self) -> None:
+        """Do nothing: what is not cut is drawn as it is."""
+
+    def known(self, number: int) -> Draw | None:
+        """Return what an operation draws, None where it cannot be drawn in pieces."""
+        return None if number in self._explicit else known(self._tape, number)
+
+    def base(self, number: int) -> None:
+        """Return None: no draw depends on another one's place."""
+
+    def reach(self, base: Any) -> None:
+        """Do nothing: there is nothing to wait for."""
+
+    def finish(self) -> None:
         """Do nothing: the default generators were left alone."""
+
+    def _meet(self, number: int, element: int, state: torch.Tensor) -> None:
+        met = self._met.setdefault((number, element), state)
+        if met is not state and not torch.equal(met, state):
+            self._agree = False
 
     def _keep(self, device: torch.device) -> None:
         if device not in self._found:

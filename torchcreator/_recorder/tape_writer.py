@@ -13,8 +13,9 @@ from torchcreator._call_site import Line, user_place
 from torchcreator._errors import BuildError
 from torchcreator._recorder.op_schema import Traits, traits_of
 from torchcreator._recorder.pytree import META, argument, blank, mapped, tensors_in
-from torchcreator._recorder.replay import Draws, Environment, replay, view
+from torchcreator._recorder.replay import Environment, replay, view
 from torchcreator._recorder.rng import is_default
+from torchcreator._recorder.rng_protocol import Draws
 from torchcreator._recorder.tape import Op, Ref, Tape
 from torchcreator._torch.dispatch import no_dispatch_modes, no_function_modes
 from torchcreator._torch.tensors import is_plain_meta, storage_key
@@ -106,7 +107,7 @@ class Log:
             value = torch.empty_strided(
                 tensor.size(), tensor.stride(), dtype=tensor.dtype, device=self.device_of(tensor)
             )
-            self.draws.now(value.device, lambda: func(value, **kwargs))
+            self.draws.now(value.device, func, traits, (value,), kwargs)
             self.copy(tensor, value)
 
     def made(

@@ -88,6 +88,7 @@ def inspect(
             model, recording, _ = recorded(
                 model_or_factory, args, kwargs, device=place, seed=seed, find=False
             )
+            recording.draws.put_back()
         decided = _inside(trace, held_by(model))
         name = called(model_or_factory)
         if recording is None or current.get() is None:

@@ -1,0 +1,151 @@
+"""Values made in several threads, in parts of about the same cost, inside of large tensors too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
+
+import torch
+
+from torchcreator._recorder.replay import ReplayError, filler
+from torchcreator._recorder.rng_draw import Draw, cut_near
+from torchcreator._recorder.rng_protocol import Draws
+from torchcreator._recorder.tape import Ref, Tape
+
+_WORTH_A_LOOK = 1 << 21  # bytes
+_WORTH_THREADS = 4e6  # nanoseconds; below, handing the work over costs more than doing it
+_A_BYTE = 1.2  # nanoseconds
+_PARTS = 2  # for each thread: one of them may be slow, where memory is fresh
+
+Alone = Callable[[Ref], torch.Tensor]
+"""Makes the value of one tensor in this thread."""
+
+
+class _Job:
+    """A value to be made.
+
+    Attributes:
+        ref: The tensor's.
+        number: The first operation that draws for it, or None.
+        draw: What that draws if it is all there is to do, and can be cut.
+        cost: About how long it takes, in ns.
+        value: The tensor, from the beginning on where it can be cut.
+    """
+
+    def __init__(self, tape: Tape, draws: Draws, ref: Ref) -> None:
+        self.ref = ref
+        self.draw: Draw | None = None
+        self.value: torch.Tensor | None = None
+        number = filler(tape, ref)
+        drawing = (n for n in tape.slice([ref.storage]) if tape.ops[n].traits.draws)
+        self.number = next(drawing, None)
+        alone = number is not None and number == self.number
+        draw = draws.known(number) if alone and number is not None else None
+        self.cost = draw.cost if draw is not None else tape.nbytes(ref.storage) * _A_BYTE
+        if draw is not None and draw.step:
+            self.draw = draw
+            with torch.inference_mode(False):  # other threads fill it
+                self.value = torch.empty_strided(ref.size, ref.stride, dtype=ref.dtype)
+
+
+class _Piece(NamedTuple):
+    """The elements of a value from ``first`` to before ``last``."""
+
+    job: _Job
+    first: int
+    last: int
+
+
+def values(
+    tape: Tape, draws: Draws, refs: list[Ref], alone: Alone
+) -> Iterator[tuple[Ref, torch.Tensor]]:
+    """Yield the value of each tensor, in any order.
+
+    To be called without grad mode and function modes.
+
+    Args:
+        tape: The tape.
+        draws: Where random numbers come from.
+        refs: The tensors.
+        alone: Makes the value of one of them in this thread.
+    """
+    if draws.ordered and len(refs) > 1:
+        refs.sort(key=lambda ref: tape.writers(ref.storage)[-1:])
+    threads = torch.get_num_threads()
+    if threads > 1 and sum(tape.nbytes(ref.storage) for ref in refs) >= _WORTH_A_LOOK:
+        jobs = [_Job(tape, draws, ref) for ref in refs]
+        if sum(job.cost for job in jobs) >= _WORTH_THREADS:
+            if _made(tape, draws, jobs, alone, threads):
+                yield from ((job.ref, job.value) for job in jobs if job.value is not None)
+                return
+            draws.restart()
+    for ref in refs:
+        yield ref, alone(ref)
+
+
+def _made(tape: Tape, draws: Draws, jobs: list[_Job], alone: Alone, threads: int) -> bool:
+    """Make all values; return whether all was drawn as it was reckoned."""
+
+    def make(part: Iterable[_Piece]) -> bool:
+        for job, first, last in part:
+            if job.draw is None or job.number is None or job.value is None:
+                job.value = alone(job.ref)
+                continue
+            try:
+                draws.piece(job.number, job.draw, first, job.value.view(-1)[first:last])
+            except ReplayError:  # of another draw, which this one has to come after
+                raise
+            except Exception as error:
+                raise ReplayError(tape.ops[job.number]) from error
+        return draws.agrees()
+
+    target = sum(job.cost for job in jobs) / (threads * _PARTS)
+    with ThreadPoolExecutor(threads, initializer=torch.set_grad_enabled, initargs=(False,)) as pool:
+        for base, run in _runs(draws, jobs):
+            draws.reach(base)
+            # A product's last bits depend on the thread that computes it; what is drawn does not.
+            here = [job for job in run if draws.ordered and job.draw is None]
+            parts = _parts([job for job in run if not draws.ordered or job.draw], target)
+            agreed = pool.map(make, parts)
+            if not make(_Piece(job, 0, 0) for job in here) or not all(agreed):
+                return False
+    return True
+
+
+def _runs(draws: Draws, jobs: list[_Job]) -> list[tuple[object, list[_Job]]]:
+    """Return the jobs that may be done at the same time, and what they are all counted from."""
+    base: object = None
+    bases: list[object] = []
+    for job in jobs:
+        if job.number is not None:
+            base = draws.base(job.number)
+        bases.append(base)
+    runs = groupby(zip(bases, jobs, strict=True), key=itemgetter(0))
+    return [(base, [job for _, job in run]) for base, run in runs]
+
+
+def _parts(jobs: list[_Job], target: float) -> list[list[_Piece]]:
+    """Cut jobs into parts of about the same cost, in their order."""
+    parts: list[list[_Piece]] = [[]]
+    room = target
+    for job in jobs:
+        first, elements = 0, max(1, job.ref.size.numel())
+        each = job.cost / elements
+        while True:
+            if room <= 0:
+                parts.append([])
+                room += target
+            rest = (elements - first) * each
+            cut = None
+            if job.draw is not None and rest > room + target / 4:  # else a part may be longer
+                cut = cut_near(job.draw, first + int(room / each))
+            if cut is None or cut <= first:
+                parts[-1].append(_Piece(job, first, elements))
+                room -= rest
+                break
+            parts[-1].append(_Piece(job, first, cut))
+            first, room = cut, 0
+    return parts

@@ -1,0 +1,95 @@
+"""States of generators as bytes: which are the same, and how far one is after another."""
+
+from __future__ import annotations
+
+import ctypes
+
+import torch
+
+from torchcreator._recorder.rng_jump import Start, advance
+
+_MERSENNE = 5056  # bytes of a state on the CPU; where it holds what: see `rng_jump`
+_NEXT, _FIRST, _AFTER_WORDS = 16, 24, 5016
+WAITS = 32
+"""The last bytes of a state on the CPU: a normal value that waits to be used, if there is one."""
+
+_WORDS = 624
+_PHILOX = 16  # bytes of a state on a GPU: a seed, and how many numbers were taken
+_FRESH = (1, 0)  # how many are left, and which is next, after seeding alone
+
+
+def raw_of(state: torch.Tensor) -> bytes:
+    """Return the bytes of a state; to be called without function modes."""
+    return ctypes.string_at(state.data_ptr(), state.numel())
+
+
+def mark(raw: bytes) -> bytes:
+    """Return what tells a state from all others, in fewer bytes."""
+    if len(raw) != _MERSENNE:
+        return raw
+    return raw[_NEXT : _FIRST + 48] + raw[-WAITS:]  # the second word on is all that is random
+
+
+def next_mark(found: bytes) -> bytes:
+    """Return the mark of the state one output later on the CPU, none where a new block begins."""
+    following = int.from_bytes(found[:8], "little") + 1
+    return following.to_bytes(8, "little") + found[8:] if 1 < following <= _WORDS else b""
+
+
+def is_fresh(raw: bytes) -> bool:
+    """Return whether a state on the CPU was seeded and not used since."""
+    left, following = _integer(raw, 8, 4), _integer(raw, _NEXT, 8)
+    return len(raw) == _MERSENNE and (left, following) == _FRESH
+
+
+def distance(before: torch.Tensor, after: bytes, blocks: int) -> int | None:
+    """Return how many outputs a state is after another one.
+
+    Args:
+        before: The other one.
+        after: The bytes of the later one.
+        blocks: How many blocks of outputs to look ahead on the CPU.
+
+    Returns:
+        None if it is none so near, or where states of this device are not known.
+    """
+    raw = raw_of(before)
+    if len(raw) == len(after) == _PHILOX:
+        taken = _integer(after, 8, 8) - _integer(raw, 8, 8)
+        return taken if taken >= 0 and raw[:8] == after[:8] else None
+    if not len(raw) == len(after) == _MERSENNE:
+        return 0 if raw == after else None
+    used = _used(after)
+    if raw[_FIRST:_AFTER_WORDS] == after[_FIRST:_AFTER_WORDS]:
+        return used - _used(raw) if used >= _used(raw) else None
+    generator = torch.Generator("cpu")
+    generator.set_state(before)
+    taken = _WORDS - _used(raw)
+    advance(generator, taken + 1)  # the first of a block makes the block
+    for _ in range(blocks):
+        words = raw_of(generator.get_state())[_FIRST:_AFTER_WORDS]
+        if words == after[_FIRST:_AFTER_WORDS]:
+            return taken + used
+        advance(generator, _WORDS)
+        taken += _WORDS
+    return None
+
+
+def moved(state: torch.Tensor, outputs: int, waits: torch.Tensor) -> torch.Tensor:
+    """Return a state so many outputs on, with the normal value that waits in another one."""
+    if state.numel() == _PHILOX:
+        on = state.clone()
+        on[8:].view(torch.int64).add_(outputs)
+        return on
+    on = Start(state).after(outputs)
+    on[-WAITS:] = waits[-WAITS:]
+    return on
+
+
+def _used(raw: bytes) -> int:
+    """Return how many outputs were taken of the block."""
+    return _WORDS + 1 - _integer(raw, 8, 4)
+
+
+def _integer(raw: bytes, start: int, length: int) -> int:
+    return int.from_bytes(raw[start : start + length], "little")
