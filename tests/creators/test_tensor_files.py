@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from torchcreator._errors import CheckpointError
-from torchcreator.creators._tensor_files import DTYPES, open_files
+from torchcreator.creators._safetensors import DTYPES
+from torchcreator.creators._tensor_files import open_files
 
 
 def state():

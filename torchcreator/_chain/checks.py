@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 import torch
+from torch import nn
 from torch.distributed import GroupMember, ProcessGroup
 
-from torchcreator._errors import VariableTypeError, VariableValueError, shown
+from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, shown
 from torchcreator._torch.dispatch import dispatch_modes, no_dispatch_modes, no_function_modes
 from torchcreator._torch.fakes import is_fake_mode
 
@@ -137,3 +138,40 @@ def check_choice(validate_shape: Any, label: str) -> None:
         "The shape either has to be known, or need not be.",
         "Pass True, or False to allow an unknown shape.",
     )
+
+
+def checked_trainable(trainable: Any, dtype: torch.dtype, label: str) -> bool:
+    """Return what was asked for, if it is possible."""
+    if not isinstance(trainable, bool):
+        raise VariableTypeError(
+            f"The trainable of variable {label!r} is {shown(trainable)}.",
+            "It becomes requires_grad, which is True or False.",
+            "Pass True, False, or None for the default.",
+        )
+    if trainable and not (dtype.is_floating_point or dtype.is_complex):
+        raise VariableTypeError(
+            f"Variable {label!r} is trainable with dtype {dtype}.",
+            "Only floating and complex tensors have gradients.",
+            "Pass trainable=False, or a floating dtype.",
+        )
+    return trainable
+
+
+def label_of(name: Any, module: nn.Module | None) -> str:
+    """Return the variable's name as error messages show it."""
+    label: str = UNNAMED if name is None else name
+    if not isinstance(label, str) or not label:
+        raise (VariableValueError if isinstance(name, str) else VariableTypeError)(
+            f"The name of a variable is {shown(name)}.",
+            "A name is a non-empty string; '/' and '.' in it make paths.",
+            "Write name='encoder/gain', say, or leave it out.",
+        )
+    if module is None:
+        return label
+    if not isinstance(module, nn.Module):
+        raise VariableTypeError(
+            f"The module of variable {label!r} is {shown(module)}.",
+            "It is the torch.nn.Module that will own the variable.",
+            "Pass that module, or leave it out.",
+        )
+    return f"{type(module).__name__}.{label}"

@@ -16,12 +16,14 @@ from torchcreator._chain.checks import (
     check_group,
     checked_device,
     checked_form,
+    checked_trainable,
+    label_of,
     own_tags,
 )
 from torchcreator._chain.initial_value import tensor_of
 from torchcreator._chain.open_scopes import unique_name
 from torchcreator._chain.target import Asked, Target, target, waiting_target
-from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, did_you_mean, shown
+from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, did_you_mean
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.lazy import uninitialized
 from torchcreator._spec.spec import announce_constraint, announce_policy, spec_from
@@ -168,7 +170,7 @@ def make(
     """
     # Every call that this is split into costs a few per cent of the whole, so what nearly no
     # variable sets is checked together, and only when it is set.
-    label = _label(name, module)
+    label = label_of(name, module)
     if not (shape is None and dtype is None and device is None):
         shape, dtype, device = checked_form(shape, dtype, device, label)
     if not (
@@ -197,7 +199,7 @@ def make(
     trainable = (
         synchronization is not _ON_READ and (kind.is_floating_point or kind.is_complex)
         if trainable is None
-        else _checked_trainable(trainable, kind, label)
+        else checked_trainable(trainable, kind, label)
     )
     if not (
         constraint is None
@@ -233,26 +235,6 @@ def make(
     else:
         waiting.made, waiting.spec = parameter, spec
     return parameter
-
-
-def _label(name: Any, module: nn.Module | None) -> str:
-    """Return the variable's name as error messages show it."""
-    label: str = UNNAMED if name is None else name
-    if not isinstance(label, str) or not label:
-        raise (VariableValueError if isinstance(name, str) else VariableTypeError)(
-            f"The name of a variable is {shown(name)}.",
-            "A name is a non-empty string; '/' and '.' in it make paths.",
-            "Write name='encoder/gain', say, or leave it out.",
-        )
-    if module is None:
-        return label
-    if not isinstance(module, nn.Module):
-        raise VariableTypeError(
-            f"The module of variable {label!r} is {shown(module)}.",
-            "It is the torch.nn.Module that will own the variable.",
-            "Pass that module, or leave it out.",
-        )
-    return f"{type(module).__name__}.{label}"
 
 
 def _unset_dtype(waiting: Target | None) -> torch.dtype:
@@ -298,20 +280,3 @@ def _no_value(label: str) -> VariableValueError:
         "Pass a tensor, a number, a callable, or shape= with an initialiser such as "
         "torch.nn.init.zeros_; or validate_shape=False without shape= to leave it uninitialised.",
     )
-
-
-def _checked_trainable(trainable: Any, dtype: torch.dtype, label: str) -> bool:
-    """Return what was asked for, if it is possible."""
-    if not isinstance(trainable, bool):
-        raise VariableTypeError(
-            f"The trainable of variable {label!r} is {shown(trainable)}.",
-            "It becomes requires_grad, which is True or False.",
-            "Pass True, False, or None for the default.",
-        )
-    if trainable and not (dtype.is_floating_point or dtype.is_complex):
-        raise VariableTypeError(
-            f"Variable {label!r} is trainable with dtype {dtype}.",
-            "Only floating and complex tensors have gradients.",
-            "Pass trainable=False, or a floating dtype.",
-        )
-    return trainable

@@ -15,7 +15,8 @@ from torchcreator._build.context import Building, building
 from torchcreator._errors import CheckpointError, VariableTypeError, did_you_mean, shown
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._choice import Conditions, ready
-from torchcreator.creators._tensor_files import Stored, open_files
+from torchcreator.creators._safetensors import Stored
+from torchcreator.creators._tensor_files import open_files
 
 Renaming: TypeAlias = Callable[[str], str] | Mapping[str, str] | None
 

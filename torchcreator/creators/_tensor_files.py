@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import math
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from torchcreator._errors import CheckpointError, VariableTypeError, did_you_mean, shown
+from torchcreator.creators._safetensors import Stored, damaged, safetensors
 
-DTYPES = {
-    "BOOL": torch.bool,
-    "U8": torch.uint8,
-    "I8": torch.int8,
-    "U16": torch.uint16,
-    "I16": torch.int16,
-    "U32": torch.uint32,
-    "I32": torch.int32,
-    "U64": torch.uint64,
-    "I64": torch.int64,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F32": torch.float32,
-    "F64": torch.float64,
-    "C64": torch.complex64,
-}
-"""The dtypes of the safetensors format, https://huggingface.co/docs/safetensors#format."""
 _USUAL = (
     "model.safetensors.index.json",
     "model.safetensors",
@@ -41,15 +21,6 @@ _USUAL = (
     "pytorch_model.bin",
 )
 """What a directory is searched for, in this order: transformers' layout."""
-
-
-class Stored(NamedTuple):
-    """A tensor in a file, or in a mapping; ``load`` maps it into memory, or copies it."""
-
-    file: Path | None
-    shape: torch.Size
-    dtype: torch.dtype
-    load: Callable[[], torch.Tensor]
 
 
 def open_files(
@@ -84,7 +55,7 @@ def open_files(
         for file, names in _files(path):
             found = _read(file, key)
             if absent := sorted(set(names or ()) - set(found)):
-                raise _damaged(file, f"its index says that it has {_listed(absent)}")
+                raise damaged(file, f"its index says that it has {_listed(absent)}")
             for name, tensor in found.items():
                 if name in stored and stored[name].file != file:
                     raise CheckpointError(
@@ -125,7 +96,7 @@ def _files(path: Path) -> Iterator[tuple[Path, list[str] | None]]:
         shards.setdefault(shard, []).append(name)
     for shard, names in shards.items():
         if not (path.parent / shard).is_file():
-            raise _damaged(path, f"the shard {shard!r} that it names is not there")
+            raise damaged(path, f"the shard {shard!r} that it names is not there")
         yield path.parent / shard, names
 
 
@@ -144,11 +115,11 @@ def _weight_map(path: Path) -> dict[str, str]:
     try:
         weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, f"it is no index of shards: {error!r}") from error
+        raise damaged(path, f"it is no index of shards: {error!r}") from error
     if not isinstance(weight_map, dict) or not all(
         isinstance(file, str) and Path(file).name == file for file in weight_map.values()
     ):
-        raise _damaged(path, "its weight_map names other things than files beside it")
+        raise damaged(path, "its weight_map names other things than files beside it")
     return weight_map
 
 
@@ -161,92 +132,7 @@ def _read(path: Path, key: str | None) -> dict[str, Stored]:
             "A safetensors file has tensors by name, and nothing around them.",
             "Leave key= out; rename= is for names that differ.",
         )
-    return _safetensors(path)
-
-
-def _safetensors(path: Path) -> dict[str, Stored]:
-    """Return the tensors of a safetensors file, whose header is checked against its size."""
-    size = path.stat().st_size
-    header, start = _header(path, size)
-
-    @functools.cache
-    def mapped() -> torch.UntypedStorage:
-        storage = torch.UntypedStorage.from_file(str(path), False, size)
-        assert isinstance(storage, torch.UntypedStorage)  # torch declares a wider type
-        return storage
-
-    stored: dict[str, Stored] = {}
-    pieces: list[tuple[int, int]] = []
-    for name, entry in header.items():
-        shape, dtype, begin, end = _checked(path, name, entry)
-        pieces.append((begin, end))
-        load = functools.partial(_piece, mapped, start + begin, start + end, shape, dtype)
-        stored[name] = Stored(path, shape, dtype, load)
-    covered = 0
-    for begin, end in sorted(pieces):
-        if begin != covered:
-            raise _damaged(path, f"its tensors overlap or leave a gap at byte {start + covered}")
-        covered = end
-    if start + covered != size:
-        raise _damaged(path, f"it has {size} bytes, and its tensors need {start + covered}")
-    return stored
-
-
-def _header(path: Path, size: int) -> tuple[dict[str, Any], int]:
-    """Return the header of a safetensors file, and where it ends."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > size - 8:
-            raise _damaged(path, f"it has {size} bytes, and its header should end at {8 + length}")
-        try:
-            header = json.loads(file.read(length))
-        except (ValueError, RecursionError) as error:
-            raise _damaged(path, f"its header is no JSON: {error}") from error
-    if not isinstance(header, dict):
-        raise _damaged(path, "its header is no JSON object")
-    header.pop("__metadata__", None)
-    return header, 8 + length
-
-
-def _checked(path: Path, name: str, entry: Any) -> tuple[torch.Size, torch.dtype, int, int]:
-    """Return shape, dtype, begin and end of a tensor, as the header says, if that can be."""
-    try:
-        dtype, shape = DTYPES.get(entry["dtype"]), torch.Size(entry["shape"])
-        begin, end = map(int, entry["data_offsets"])
-        whole = math.prod(shape)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, f"the header of {name!r} is {entry!r}") from error
-    if dtype is None:
-        raise _damaged(path, f"{name!r} has a dtype that torch has not: {entry['dtype']!r}")
-    if min((*shape, begin), default=begin) < 0 or end - begin != whole * dtype.itemsize:
-        raise _damaged(
-            path, f"{name!r}, {tuple(shape)} of {dtype}, has bytes {begin} to {end} for its value"
-        )
-    return shape, dtype, begin, end
-
-
-def _piece(
-    mapped: Callable[[], torch.UntypedStorage],
-    begin: int,
-    end: int,
-    shape: torch.Size,
-    dtype: torch.dtype,
-) -> torch.Tensor:
-    if begin == end:
-        return torch.empty(shape, dtype=dtype)
-    # A slice of a storage is a storage of its own: saving one tensor does not save the file.
-    storage = mapped()[begin:end]
-    if begin % dtype.itemsize:  # old files are not padded, and not every machine reads those
-        storage = storage.clone()
-    empty = torch.empty(0, dtype=dtype)
-    return empty.set_(storage, 0, shape, _contiguous(shape))
-
-
-def _contiguous(shape: torch.Size) -> tuple[int, ...]:
-    strides = [1]
-    for length in reversed(shape[1:]):
-        strides.append(strides[-1] * length)
-    return tuple(reversed(strides[: len(shape)])) if shape else ()
+    return safetensors(path)
 
 
 def _torch_file(path: Path, key: str | None) -> dict[str, Stored]:
@@ -261,7 +147,7 @@ def _torch_file(path: Path, key: str | None) -> dict[str, Stored]:
             "Save model.state_dict(), best with safetensors.torch.save_file.",
         ) from error
     except Exception as error:  # torch.load raises nearly anything on a damaged file
-        raise _damaged(path, f"torch.load says: {str(error).partition(chr(10))[0]}") from error
+        raise damaged(path, f"torch.load says: {str(error).partition(chr(10))[0]}") from error
     return {
         name: Stored(path, tensor.shape, tensor.dtype, tensor.detach)
         for name, tensor in _tensors(content, key, repr(str(path))).items()
@@ -318,11 +204,3 @@ def _content(content: Any) -> str:
 def _listed(names: Any) -> str:
     names = list(names)
     return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if names[5:] else "")
-
-
-def _damaged(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(
-        f"The checkpoint file {str(path)!r} cannot be read.",
-        f"It is truncated, damaged or of another kind: {reason}.",
-        "Download or save it again. No parameter was made from it.",
-    )

@@ -14,9 +14,10 @@ from torchcreator._torch.hosts import steps_in_backward
 from torchcreator._torch.modules import uncompiled
 from torchcreator.distributed import _fsdp, _options
 from torchcreator.distributed._buckets import stepped_in_backward
-from torchcreator.distributed._handle import GradientAggregation, Nobody
+from torchcreator.distributed._handle import GradientAggregation
 from torchcreator.distributed._initial import share, share_buffers
 from torchcreator.distributed._policy import Managed, reduced, survey, world_or_refuse
+from torchcreator.distributed._transport import Nobody
 from torchcreator.distributed._verify import check_specs
 from torchcreator.distributed._watch import attach, kept, release, watch
 

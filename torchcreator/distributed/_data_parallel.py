@@ -16,10 +16,11 @@ from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.hosts import ignore_in_ddp
 from torchcreator.distributed import _ddp, _options
 from torchcreator.distributed._buffers import declared_buffers
-from torchcreator.distributed._handle import GradientAggregation, Transport
+from torchcreator.distributed._handle import GradientAggregation
 from torchcreator.distributed._in_ddp import UnderHook
 from torchcreator.distributed._initial import share, share_buffers
 from torchcreator.distributed._policy import Managed, reduced, survey, world_or_refuse
+from torchcreator.distributed._transport import Transport
 from torchcreator.distributed._verify import check_specs
 from torchcreator.distributed._watch import watch
 
