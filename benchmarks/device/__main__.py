@@ -25,6 +25,8 @@ from benchmarks.device._outcomes import SKIPPED, Outcome
 from benchmarks.device._parts import PARTS, Part, Questions
 from benchmarks.device._run_tests import outcomes_of
 
+WRITING = 5.0
+"""Seconds kept back for ending processes and writing the files."""
 LEAST = 5.0
 """Seconds below which nothing is started."""
 GIB_OFF_CUDA = "0.25"
@@ -71,8 +73,9 @@ class Run:
                 marks=part.marks,
                 seconds=self.left(part, since),
             )
-        for questions in part.questions:
-            self.rows += self._answers(questions, self.left(part, since))
+        for number, questions in enumerate(part.questions):
+            share = self.left(part, since) / (len(part.questions) - number)
+            self.rows += self._answers(questions, share)
 
     def _answers(self, questions: Questions, seconds: float) -> list[Row]:
         """Ask some rows of the speed table; what there is no time for is no failure."""
@@ -129,7 +132,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"python -m benchmarks.device: {error}", file=sys.stderr)
             return 2
         run = Run(
-            arguments.device, start + 60 * arguments.minutes, arguments.json, arguments.markdown
+            arguments.device,
+            start + 60 * arguments.minutes - WRITING,
+            arguments.json,
+            arguments.markdown,
         )
         _announce(parts, run.device, brought)
         for part in parts:

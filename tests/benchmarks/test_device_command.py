@@ -162,3 +162,13 @@ def test_rows_that_the_time_cut_off_are_no_failures(monkeypatch):
     run = command.Run("cpu", perf_counter() + 60)
     run.do(Part("h", "table", 1.0, questions=(Questions("core", ("scope",)),)))
     assert run.rows == [Missing("a", "b", "no time left"), broken]
+
+
+def test_questions_share_the_time_that_is_left(monkeypatch):
+    """No file of questions takes all of it; what one does not need goes to those after it."""
+    calls = run_of(monkeypatch)
+    run = command.Run("cpu", perf_counter() + 60)
+    run.do(Part("h", "table", 8.0, questions=(Questions("core"), Questions("lookup"))))
+    limits = [options["limit"] for _, options in calls]
+    assert 25 < limits[0] <= 30
+    assert 55 < limits[1] <= 60
