@@ -20,7 +20,6 @@ EXCEPT = {
 }
 FORBIDDEN = {
     "gc": {
-        "collect",
         "disable",
         "enable",
         "freeze",

@@ -48,10 +48,10 @@ class Handed:
     def note(self, result: Any) -> None:
         """Remember what a function of torch returned, if it is or has tensors on meta."""
         kind = type(result)
-        if kind is torch.Tensor or (kind not in _NO_TENSORS and issubclass(kind, torch.Tensor)):
+        if kind is torch.Tensor or (kind not in _ANSWERS and issubclass(kind, torch.Tensor)):
             if result.is_meta:
                 self._held[id(result)] = result
-        elif kind is list or (kind not in _NO_TENSORS and issubclass(kind, tuple)):
+        elif kind is list or (kind not in _ANSWERS and issubclass(kind, tuple)):
             for item in result:
                 self.note(item)
 
@@ -69,7 +69,7 @@ class Handed:
         return kept
 
 
-_NO_TENSORS = frozenset({type(None), bool, int, float, str, torch.Size, torch.dtype, torch.device})
+_ANSWERS = frozenset({type(None), bool, int, float, str, torch.Size, torch.dtype, torch.device})
 """What torch's functions return most besides tensors."""
 
 
