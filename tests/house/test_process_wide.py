@@ -15,8 +15,6 @@ OWN_PROCESS = {"_cli"}
 EXCEPT = {
     # Only a test calls it, and what the creator under test warns of is told otherwise.
     "testing/_conformance.py": {"warnings.catch_warnings", "warnings.simplefilter"},
-    # Before an error about another DDP: perhaps nobody has it any more. Python may do so any time.
-    "distributed/_ddp.py": {"gc.collect"},
 }
 FORBIDDEN = {
     "gc": {
