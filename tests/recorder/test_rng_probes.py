@@ -29,7 +29,7 @@ quietly = pytest.mark.filterwarnings("ignore:.* draws otherwise on torch")
 @pytest.fixture(autouse=True)
 def nothing_tried(monkeypatch):
     """Begin as a process does, on a torch that should do as is said."""
-    monkeypatch.setattr(rng_probes, "READ_ON", (2, 6))
+    monkeypatch.setattr(rng_probes, "READ_ON", (2, 10))
     monkeypatch.setattr(rng_probes, "_tried", {})
     monkeypatch.setattr(rng_probes, "_told", set())
 

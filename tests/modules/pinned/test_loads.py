@@ -122,7 +122,6 @@ def test_a_constructor_that_exchanges_its_own_parameter_initialises_it():
         assert (Exchanging().weight == 1).all()
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_from_pretrained_keeps_what_it_loads(tmp_path):
     """In a scope that initialises, transformers' own loader wins, alone and in a constructor."""
     transformers = pytest.importorskip("transformers")
