@@ -14,7 +14,8 @@ from torch import nn
 
 import torchcreator as tc
 from torchcreator import _errors
-from torchcreator.distributed import _buckets, _policy, _verify
+from torchcreator.distributed import _policy, _verify
+from torchcreator.distributed._transfer import buckets_of
 
 torch.set_num_threads(1)
 LEDGER = tc.creators.Ledger()
@@ -70,7 +71,7 @@ def ranks(model):
     world = _policy.world_or_refuse(None, "everything")
     rows = [_verify._row(m) for m in managed]
     print("rows", hashlib.blake2b(repr(rows).encode(), digest_size=8).hexdigest())
-    buckets = _buckets._buckets(managed, dataclasses.replace(world, size=2))
+    buckets = buckets_of(managed, dataclasses.replace(world, size=2))
     print("buckets", [[m.name for m in bucket.members] for bucket in buckets])
     aggregation = tc.distributed.aggregate_gradients(model)
     model(torch.ones(2, 3, 8)).sum().backward()

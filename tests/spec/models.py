@@ -11,7 +11,7 @@ import torchcreator as tc
 def declaring(next_creator, **kwargs):
     """Declare something of its own for every parameter of a stock module."""
     if kwargs["module"] is not None:
-        kwargs |= {"aggregation": "sum", "constraint": "non_neg", "tags": {"of": kwargs["name"]}}
+        kwargs |= {"aggregation": "mean", "constraint": "non_neg", "tags": {"of": kwargs["name"]}}
     return next_creator(**kwargs)
 
 
