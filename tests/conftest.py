@@ -19,6 +19,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.tracing import reading
 
+# Inductor's pool of compilers does not survive a fork: a rank would wait for it for ever.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+
 collect_ignore = ["typing"]  # read by mypy in test_typing.py, never run
 pytest_plugins = ["pytester", "torchcreator.pytest_plugin"]  # ours, where it is not installed
 
