@@ -63,9 +63,20 @@ MADE = {
 @pytest.mark.parametrize("make", MADE.values(), ids=MADE.keys())
 def test_it_computes_as_then(make, dtype):
     """What integers become depends on the default dtype of the constructor, not of the replay."""
-    if make is MADE["Fourier transform"] and dtype is torch.bfloat16:
-        dtype = torch.float64  # there is none in bfloat16
+    if dtype is torch.bfloat16 and make in (MADE["Fourier transform"], MADE["complex number"]):
+        dtype = torch.float64  # there is no such transform in bfloat16; on the number see below
     assert_builds_same(lambda: Computed(make, dtype))
+
+
+@pytest.mark.filterwarnings("ignore:BComplex32 support is experimental:UserWarning")  # once each
+def test_a_complex_number_in_bfloat16():
+    """Integers times one are complex64; where meta says otherwise (torch >= 2.14), it is told."""
+    make = MADE["complex number"]
+    if torch.__version__ < (2, 14):
+        assert_builds_same(lambda: Computed(make, torch.bfloat16))
+        return
+    with pytest.raises(BuildError, match=r"it gives torch\.complex64"):
+        build(Computed, make, torch.bfloat16)
 
 
 @pytest.mark.parametrize("seed", [None, 0], ids=["exact", "seeded"])

@@ -166,8 +166,8 @@ def _promoted(op: Op, args: list[Any], kwargs: dict[str, Any]) -> torch.dtype | 
     if floats:
         return floats[0].to_real()
     numbers = {type(value) for value in (*args, *kwargs.values())}
-    if complex in numbers:
-        return op.default_dtype.to_complex().to_real()
+    if complex in numbers:  # to bfloat16 complex64 belongs, for all that newer torch calls its own
+        return torch.float32 if op.default_dtype is torch.bfloat16 else op.default_dtype
     return op.default_dtype if float in numbers else None
 
 
