@@ -163,8 +163,15 @@ def own(next_creator, **kwargs):
 )
 def test_a_value_that_is_one_is_not_told(creators):
     """No word where a creator further out has set the value, or nothing was asked for."""
-    with tc.creator_scope(*creators):
-        nn.Linear(2, 3)  # warnings are errors
+    seen = []
+
+    def noted(next_creator, **kwargs):
+        seen.append(next_creator(**kwargs))
+        return seen[-1]
+
+    with tc.creator_scope(*creators, noted):
+        layer = nn.Linear(2, 3)  # warnings are errors
+    assert [*layer.parameters()] == seen
 
 
 def test_in_a_build_the_value_is_there():

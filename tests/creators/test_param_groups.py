@@ -128,7 +128,8 @@ class Open(torch.optim.SGD):
 def test_an_option_that_somebody_reads_is_not_told(options):
     """Options of any optimizer that there is pass, and what torch's schedulers read."""
     made = nn.Linear(1, 1)
-    tc.param_groups(made, **options)  # warnings are errors
+    groups = tc.param_groups(made, **options)  # warnings are errors
+    assert all(options.items() <= group.items() for group in groups)
 
 
 def test_an_option_of_another_optimizer_is_an_error_when_the_class_is_known():

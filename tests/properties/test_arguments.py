@@ -116,7 +116,6 @@ def test_any_keywords_that_a_creator_passes_on_for_a_module(given):
     """A stock module is constructed, or an error names its parameter and the scope is closed."""
     valid, wrong = given
     chosen = {**valid, **{key: mistake(label) for key, label in wrong.items()}}
-    chosen.pop("module", None)  # which is how the default creator knows the module's parameter
 
     def meddle(next_creator, **kwargs):
         return next_creator(**{**kwargs, **chosen})
