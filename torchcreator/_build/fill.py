@@ -38,7 +38,7 @@ def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
 def _fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
     modules = list(model.modules())
     scripted = list(_held_by_script(modules))
-    chain = current_chain()
+    chain = current_chain(default_creator)
     if chain is not default_creator:
         recording.draws.finish()  # what creators draw comes after that
         create_parameters(model, recording, objects, chain)

@@ -13,14 +13,13 @@ from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._torch.modules import WRAPPINGS
 from torchcreator._torch.tensors import is_plain_meta
 from torchcreator._build.progress import bar
-from torchcreator._chain.default import default_creator
 from torchcreator._errors import BuildError
 from torchcreator._build.fill import fill
 from torchcreator._chain.checks import checked_device
 from torchcreator._recorder.live_tensors import Objects, named_tensors, replace
 from torchcreator._recorder.recording import DEFERRED, Recording
 from torchcreator._recorder.replay import on_meta
-from torchcreator._chain.scope import current_chain
+from torchcreator._chain.open_scopes import current
 from torchcreator._spec.table import checked_model
 from torchcreator._recorder.tape import Ref
 from torchcreator._spec.types import Device
@@ -69,7 +68,7 @@ def materialize(model: Model, *, device: Device | None = None) -> Model:
     shards = _loaded_shards()
     tensors = named_tensors(model)
     sharded = [] if shards is None else [(n, t) for n, t in tensors if shards.on_meta(t)]
-    if sharded and current_chain() is not default_creator:
+    if sharded and current.get() is not None:
         raise _sharded_in_scope(sharded[0][0])
     for name, tensor in tensors:
         _return_to_tape(recording, name, tensor)

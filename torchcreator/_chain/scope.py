@@ -51,7 +51,7 @@ def _next(step: Step) -> NextCreator:
     return next_creator
 
 
-def current_chain(end: NextCreator = default_creator) -> NextCreator:
+def current_chain(end: NextCreator) -> NextCreator:
     """Return the creators of the open scopes, and ``end`` behind them, as one call."""
     links = []
     link = current.get()

@@ -10,7 +10,7 @@ from torch import nn
 from typing_extensions import Never
 
 from torchcreator._chain.complaints import explain, returned_none
-from torchcreator._chain.default import make, unknown_keyword
+from torchcreator._chain.default import default_creator, make, unknown_keyword
 from torchcreator._chain.initial_value import in_place
 from torchcreator._chain.open_scopes import current
 from torchcreator._chain.scope import current_chain
@@ -131,7 +131,7 @@ def variable(
             module=module,
         )
     except (RecursionError, TypeError) as error:
-        explain(error, variable, current_chain(), name)
+        explain(error, variable, current_chain(default_creator), name)
     finally:
         if aside is not None:
             target.reset(aside)

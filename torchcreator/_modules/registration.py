@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList
 
 from torchcreator._chain.complaints import explain, returned_none, warn_uninitialised
+from torchcreator._chain.default import adopt
 from torchcreator._chain.open_scopes import Link, current
 from torchcreator._chain.scope import current_chain
 from torchcreator._chain.target import target as _target
@@ -136,7 +137,7 @@ def _through(link: Link, target: StockTarget) -> Any:
             module=target.module,
         )
     except (RecursionError, TypeError) as error:
-        explain(error, _through, current_chain(), target.name)
+        explain(error, _through, current_chain(adopt), target.name)
     finally:
         _target.reset(token)
     if made is None:

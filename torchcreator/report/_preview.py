@@ -89,7 +89,7 @@ def foresee(
     found = []
     token = current.set(opened)
     try:
-        chain = current_chain()
+        chain = current_chain(default_creator)
         specs = specs_of([held.parameter for held in parameters])
         for held, spec in zip(parameters, specs, strict=True):
             target = Foreseen(held, recording)
