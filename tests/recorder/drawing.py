@@ -6,11 +6,27 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchcreator._recorder.recording import record
 from torchcreator._recorder.tape import Op
 
 Draws = Callable[[], object]
+
+
+class RefusingFunctions(TorchFunctionMode):
+    """Stands for whatever of the user's must not see what is done."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        raise AssertionError(func)
+
+
+class RefusingOperations(TorchDispatchMode):
+    """The same, below."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        raise AssertionError(func)
 
 
 def drawing_ops(draws: Draws) -> list[Op]:

@@ -8,30 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.recorder.drawing import RefusingFunctions, RefusingOperations
 from tests.recorder.test_rng_jump import drawn, used
 from torchcreator._recorder import rng_jump
 from torchcreator._recorder.rng_jump import Start, advance, after, place_of
 
 BLOCK = 624
-EDGES = [
-    *range(6),
-    *range(BLOCK - 2, BLOCK + 3),
-    *range(2 * BLOCK - 1, 2 * BLOCK + 3),
-    *range(3 * BLOCK - 2, 3 * BLOCK + 3),
-]
-
-
-class RefusingFunctions(TorchFunctionMode):
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        raise AssertionError(func)
-
-
-class RefusingOperations(TorchDispatchMode):
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        raise AssertionError(func)
 
 
 class float64_by_default:

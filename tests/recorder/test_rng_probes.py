@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.recorder.drawing import drawing_op, drawing_ops
+from tests.recorder.drawing import RefusingFunctions, RefusingOperations, drawing_op, drawing_ops
 from tests.recorder.test_rng_outputs import (
     CASES,
     IN_PLACE,
@@ -194,16 +192,6 @@ def test_the_default_generator_is_left_alone(monkeypatch):
     before = torch.get_rng_state()
     assert any(known_draw(op) for op in ops)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-class RefusingFunctions(TorchFunctionMode):
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        raise AssertionError(func)
-
-
-class RefusingOperations(TorchDispatchMode):
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        raise AssertionError(func)
 
 
 @pytest.mark.parametrize(
