@@ -83,3 +83,25 @@ def test_a_variable_made_by_an_initial_value_is_its_own(way):
     with tc.creator_scope(creator):
         layer = way(lambda: nn.Linear(2, 1))
     assert layer.weight.tolist() == [[1.0, 1.0]]
+
+
+def test_the_chain_of_a_module_may_be_called_later():
+    """Nothing waits then: it makes a variable of a value, and asks for one where there is none."""
+    kept = []
+
+    def keeps(next_creator, **kwargs):
+        kept.append((next_creator, kwargs))
+        return next_creator(**kwargs)
+
+    with tc.creator_scope(keeps):
+        nn.Linear(2, 1, bias=False)
+    ((next_creator, kwargs),) = kept
+    with pytest.raises(tc.VariableValueError, match=r"Linear\.weight' has no initial_value"):
+        next_creator(**kwargs)
+    assert next_creator(**{**kwargs, "initial_value": torch.ones(1, 2)}).tolist() == [[1.0, 1.0]]
+
+    def calls_the_other(_, **kwargs):
+        return next_creator(**{**kwargs, "initial_value": None})
+
+    with tc.creator_scope(calls_the_other):
+        assert tc.build(nn.Linear, 2, 1, bias=False).weight.shape == (1, 2)

@@ -80,6 +80,8 @@ class TrueValue:
 class RecordedTarget:
     """A parameter on meta that waits for its creators' decision."""
 
+    handed = None  # its creators are always heard: what they answer goes elsewhere
+
     def __init__(
         self,
         module: nn.Module,

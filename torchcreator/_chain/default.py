@@ -122,8 +122,9 @@ def adopt(
         trainable, validate_shape, caching_device, name, dtype, constraint, synchronization,
         aggregation, shape, device, process_group, tags, module,
     )  # fmt: skip
-    waiting: Any = target.get()
-    if initial_value is None and waiting.made is None and _same(asked, waiting.handed):
+    waiting: Any = target.get()  # None where a creator kept the chain and calls it later
+    handed = None if waiting is None or waiting.made is not None else waiting.handed
+    if initial_value is None and handed is not None and _same(asked, handed):
         adopted: nn.Parameter = waiting.adopted()
         return adopted
     return make(initial_value, *asked)

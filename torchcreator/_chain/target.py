@@ -33,6 +33,8 @@ class Target(Protocol):
         parameter: The parameter itself, with the shape, dtype and device its module gave it.
         value: Its own value, as creators receive it in ``initial_value``; None where the module
             has yet to give it one.
+        handed: What its creators received, but for the value, where `default.adopt` may take the
+            parameter as it is when that comes back; else None.
         made: What the end of the chain made of it, once it has.
         spec: What it was declared to be, once it was.
     """
@@ -45,6 +47,9 @@ class Target(Protocol):
 
     @property
     def value(self) -> Any: ...
+
+    @property
+    def handed(self) -> tuple[Any, ...] | None: ...
 
     def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
         """Return the parameter with ``data`` in it, or with its own value where that is None."""

@@ -36,6 +36,8 @@ class Foreseen:
         journey: What each creator did.
     """
 
+    handed = None  # its creators are always heard
+
     def __init__(self, held: Held, recording: Recording) -> None:
         self.module: nn.Module | None = held.owner
         self.name = held.places[0]
