@@ -6,7 +6,6 @@ with ``python examples/creators/lora.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,12 +14,11 @@ from typing_extensions import Unpack
 
 import torchcreator as tc
 
-Initialiser = Callable[[torch.Tensor], object]
-
 
 def add_update(layer: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
     """Return what a layer returns, and the update times what it was given."""
-    return output + inputs[0] @ layer.lora_a.T @ layer.lora_b.T
+    update: torch.Tensor = inputs[0] @ layer.lora_a.T @ layer.lora_b.T
+    return output + update
 
 
 def lora(rank: int = 4, name: str = "*") -> tc.Creator:
@@ -29,16 +27,19 @@ def lora(rank: int = 4, name: str = "*") -> tc.Creator:
     def adapt(next_creator: tc.NextCreator, /, **kwargs: Unpack[tc.VariableKwargs]) -> nn.Parameter:
         weight, layer = next_creator(**kwargs), kwargs["module"]
         assert isinstance(layer, nn.Linear)
-        like: tc.VariableKwargs = {"dtype": weight.dtype, "device": weight.device, "module": layer}
-
-        def update(local: str, begin: Initialiser, *shape: int) -> None:
-            # By the rest of the chain: creators further out are asked about it, this one is not.
-            path = str(kwargs["name"]).removesuffix("weight")
-            made = next_creator(initial_value=begin, shape=shape, name=path + local, **like)
-            layer.register_parameter(local, made)
-
-        update("lora_a", nn.init.kaiming_uniform_, rank, layer.in_features)
-        update("lora_b", nn.init.zeros_, layer.out_features, rank)  # it begins as what it was
+        for local, shape, begin in (
+            ("lora_a", (rank, layer.in_features), nn.init.kaiming_uniform_),
+            ("lora_b", (layer.out_features, rank), nn.init.zeros_),  # it begins as what it was
+        ):  # By the rest of the chain: creators further out are asked, and this one is not.
+            update = next_creator(
+                name=str(kwargs["name"]).removesuffix("weight") + local,
+                shape=shape,
+                initial_value=begin,
+                dtype=weight.dtype,
+                device=weight.device,
+                module=layer,
+            )
+            layer.register_parameter(local, update)
         layer.register_forward_hook(add_update)
         return weight
 
@@ -48,7 +49,8 @@ def lora(rank: int = 4, name: str = "*") -> tc.Creator:
     def creator(
         next_creator: tc.NextCreator, /, **kwargs: Unpack[tc.VariableKwargs]
     ) -> nn.Parameter:
-        return adapted(next_creator, **{**kwargs, "trainable": False})
+        kwargs["trainable"] = False
+        return adapted(next_creator, **kwargs)
 
     return creator
 
