@@ -84,7 +84,8 @@ class creator_scope:
     Args:
         *creators: Each is called as ``creator(next_creator, **kwargs)`` for each variable, and
             returns it.
-        modules: Whether the parameters of stock modules, made inside, pass them too.
+        modules: Whether the parameters of stock modules, made inside, pass them too. In `build`,
+            `materialize` and `recreate` every parameter does.
 
     Raises:
         VariableTypeError: A creator is not callable, or there is none.
