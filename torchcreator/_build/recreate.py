@@ -13,9 +13,11 @@ from torchcreator._build.in_hands import (
     declared_otherwise,
     refuse_elsewhere,
     refuse_in_hands,
+    refuse_scripted,
     refuse_sharded,
     refuse_unwritable,
 )
+from torchcreator._build.old_memory import warn_of_views
 from torchcreator._build.progress import bar
 from torchcreator._build.references import take_over
 from torchcreator._chain.default import adopt
@@ -59,7 +61,9 @@ def recreate(model: Model) -> Model:
     closures. Buffers are left alone, but for those that `creators.from_checkpoint` reads.
 
     All of it happens, or nothing: where a creator raises, or something cannot be changed any more,
-    the model is what it was. What a creator itself writes into a parameter is not undone.
+    the model is what it was. Until then new values lie beside the old ones, in memory of their own;
+    those of `creators.from_checkpoint` stay in the file. What a creator itself writes into a
+    parameter that keeps its value is not undone.
 
     Args:
         model: Any module that is not sharded, nor deferred.
@@ -137,6 +141,7 @@ def _recreate(found: _Found, step: Step) -> None:
         _ask(found.model, step, found.targets, tables)
         changed = [target for target in found.targets if not target.as_it_was]
         replaced = [target for target in changed if target.returned is not target.parameter]
+        refuse_scripted(changed)
         refuse_in_hands(changed)
         if replaced:
             refuse_elsewhere(found.modules, replaced)
@@ -152,7 +157,9 @@ def _recreate(found: _Found, step: Step) -> None:
         pairs = [(t.parameter, t.returned) for t in replaced if t.returned is not None]
         done = {id(module._parameters) for module in found.modules.values()}
         take_over(pairs, within=reached([found.model]).keys() - done)
-    if replaced or any(target.converted for target in changed):
+    moved = [t for t in changed if t.converted or t.returned is not t.parameter]
+    if moved:
+        warn_of_views(found.model, moved)
         for module in found.modules.values():
             if isinstance(module, nn.RNNBase):
                 module.flatten_parameters()  # cuDNN has the weights in one piece
