@@ -111,10 +111,10 @@ def adopt(
     module: Any = None,
     **unknown: Never,
 ) -> nn.Parameter:
-    """Take a stock module's parameter as it is where no creator wants anything of it.
+    """Take a module's parameter as it is where no creator wants anything of it.
 
-    The end of the chain for stock modules: nearly always everything comes back as the innermost
-    creator was handed it, and nothing has to be checked.
+    The end of the chain for stock modules, and for finished ones: nearly always everything comes
+    back as the innermost creator was handed it, and nothing has to be checked.
     """
     if unknown:
         raise unknown_keyword(name, unknown)
@@ -124,7 +124,7 @@ def adopt(
     )  # fmt: skip
     waiting: Any = target.get()  # None where a creator kept the chain and calls it later
     handed = None if waiting is None or waiting.made is not None else waiting.handed
-    if initial_value is None and handed is not None and _same(asked, handed):
+    if handed is not None and initial_value is waiting.value and _same(asked, handed):
         adopted: nn.Parameter = waiting.adopted()
         return adopted
     return make(initial_value, *asked)

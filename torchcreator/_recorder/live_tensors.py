@@ -112,22 +112,25 @@ def _recorded(tape: Tape, tensors: Iterable[torch.Tensor]) -> Objects:
     return found
 
 
-def _reachable(roots: Iterable[Any]) -> list[torch.Tensor]:
-    """Return the tensors that are reached from ``roots`` through whatever objects hold them.
+def reached(roots: Iterable[Any]) -> dict[int, Any]:
+    """Return what is reached from ``roots`` through whatever objects hold it, by its id.
 
     From an object to what it holds, never the other way round: what another thread is still
     making is reached from nowhere.
     """
-    found: list[torch.Tensor] = []
     seen: dict[int, Any] = {}  # held, so that no other object gets their addresses
     todo = list(roots)
     while todo:
         new = {id(value): value for value in todo if id(value) not in seen and gc.is_tracked(value)}
         seen |= new
-        # Not isinstance: it would ask every lazy proxy for its class.
-        found += (value for value in new.values() if issubclass(type(value), torch.Tensor))
         todo = gc.get_referents(*map(_ways_on, new.values()))
-    return found
+    return seen
+
+
+def _reachable(roots: Iterable[Any]) -> list[torch.Tensor]:
+    """Return the tensors that are reached from ``roots``."""
+    # Not isinstance: it would ask every lazy proxy for its class.
+    return [value for value in reached(roots).values() if issubclass(type(value), torch.Tensor)]
 
 
 def _ways_on(value: Any) -> Any:
