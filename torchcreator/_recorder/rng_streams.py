@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from torchcreator._recorder.op_schema import Traits
-from torchcreator._recorder.rng import Explicit, default_generator, drawn_with
+from torchcreator._recorder.rng import Explicit, default_generator, drawn_with, seedable
 from torchcreator._recorder.rng_blocks import Beginnings, draw_blocks, in_blocks
 from torchcreator._recorder.rng_draw import Draw
 from torchcreator._recorder.rng_jump import as_written
@@ -55,7 +55,7 @@ class Streams:
 
     ordered = False
 
-    def __init__(self, tape: Tape, seed: int) -> None:
+    def __init__(self, tape: Tape, seed: int, device: torch.device | None) -> None:
         self._tape = tape
         self._seed = seed
         self._explicit = Explicit(tape)
@@ -64,7 +64,8 @@ class Streams:
         self._eager = 0
         self._found: dict[torch.device, torch.Tensor] = {}
         self._generators = _Generators()
-        self._keep(torch.device("cpu"))
+        for each in seedable(device):
+            self._keep(each)
 
     def noted(self, number: int, device: torch.device, explicit: torch.Generator | None) -> None:
         """Learn that operation ``number`` draws on ``device``."""
