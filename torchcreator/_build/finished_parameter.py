@@ -57,6 +57,7 @@ class FinishedTarget:
         *("as_it_was", "grad", "handed", "made", "module", "name", "names", "old", "parameter", "places"),
         *("returned", "spec", "value"),
     )
+    region = None
 
     def __init__(self, parameter: nn.Parameter, name: str, module: nn.Module, local: str) -> None:
         self.module: nn.Module | None = module
