@@ -59,6 +59,7 @@ class FinishedTarget:
         *("as_it_was", "declared", "grad", "handed", "made", "module", "name", "names", "old", "parameter", "places"),
         *("returned", "spec", "value"),
     )
+    region = None
 
     def __init__(
         self,
