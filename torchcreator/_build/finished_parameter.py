@@ -19,6 +19,7 @@ from torchcreator._chain.target import target as _target
 from torchcreator._errors import CreatorResultError, VariableValueError, shown
 from torchcreator._modules.stock_parameter import moves
 from torchcreator._recorder.live_tensors import put_data
+from torchcreator._recorder.boxes import Region
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.spec import VariableSpec, spec_from
 from torchcreator._spec.types import Creator, NextCreator
@@ -30,7 +31,8 @@ Place = tuple[nn.Module, str]
 class CurrentValue:
     """The value that a finished parameter has, copied when it is called.
 
-    This is the ``initial_value`` that creators see: ``lambda: 2 * initial_value()`` works.
+    This is the ``initial_value`` that creators see: ``lambda: 2 * initial_value()`` works, and so
+    does ``initial_value[2:5]``.
     """
 
     __slots__ = ("name", "tensor")
@@ -43,6 +45,19 @@ class CurrentValue:
         asked = wanted()  # by the end of the chain, if a creator put a callable around this one
         dtype, device = (None, None) if asked is None else (asked.dtype, asked.device)
         return self.tensor.detach().to(device, dtype, copy=True)
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the value."""
+        return self.tensor.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the value."""
+        return self.tensor.dtype
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        return self()[index]
 
     def __repr__(self) -> str:
         return f"<value of {self.name!r}>"
@@ -59,7 +74,7 @@ class FinishedTarget:
         *("as_it_was", "declared", "grad", "handed", "made", "module", "name", "names", "old", "parameter", "places"),
         *("returned", "spec", "value"),
     )
-    region = None
+    region: Region | None = None
 
     def __init__(
         self,
@@ -90,7 +105,7 @@ class FinishedTarget:
         lazy = type(parameter) is not nn.Parameter and is_lazy(parameter)
         shape = None if lazy else parameter.shape
         trainable, dtype, device = parameter.requires_grad, parameter.dtype, parameter.device
-        value = None if lazy else CurrentValue(parameter, name)
+        value = None if lazy else self.own_value()
         constraint = caching = tags = None
         group: Any = None
         synchronization, aggregation, known = AUTO, NONE, not lazy
@@ -140,6 +155,10 @@ class FinishedTarget:
         self.returned = made
         self.as_it_was = self.as_it_was and made is parameter
 
+    def own_value(self) -> CurrentValue:
+        """Return its value as creators receive it."""
+        return CurrentValue(self.parameter, self.name)
+
     def adopted(self) -> nn.Parameter:
         """Return the parameter as it is, declared to be what it is."""
         (
@@ -183,6 +202,9 @@ class FinishedTarget:
             with _as(parameter):
                 data = data.clone()
         _set(parameter, data, self.grad)
+
+    def refuse(self) -> None:
+        """Raise if something was decided that cannot be; nothing such of a whole parameter."""
 
     @property
     def converted(self) -> bool:

@@ -15,8 +15,12 @@ from torchcreator._optim.owners import owner_of
 from torchcreator._recorder.live_tensors import reached
 from torchcreator._spec.live_modules import full_name, holders
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
-from torchcreator._torch.dtensor import is_sharded
-from torchcreator._torch.hosts import ddp_parameters, optimizer_with, sharding_host
+from torchcreator._torch.hosts import (
+    all_sharded_parameters,
+    ddp_parameters,
+    optimizer_with,
+    sharding_host,
+)
 
 _PLAIN = (None, VariableSynchronization.AUTO, VariableAggregation.NONE, None, None, {"names": 0})
 _SET_UP = {"trainable": (0, 3), "synchronization": (6, 5), "aggregation": (7, 6)} | {
@@ -25,21 +29,21 @@ _SET_UP = {"trainable": (0, 3), "synchronization": (6, 5), "aggregation": (7, 6)
 """What a host sets up for: where it was handed to the creators, and where it is in the spec."""
 
 
-def refuse_sharded(modules: Iterable[nn.Module], targets: Sequence[FinishedTarget]) -> None:
-    """Refuse a model of which this rank has a part."""
-    sharded = next(
-        (t for t in targets if type(t.parameter) is not nn.Parameter and is_sharded(t.parameter)),
-        None,
-    )
+def refuse_gathered(modules: Iterable[nn.Module], targets: Sequence[FinishedTarget]) -> None:
+    """Refuse parameters that FSDP has put in the place of this rank's part for the time being."""
     host = sharding_host(modules)
-    if sharded is None and host is None:
+    if host is None:
         return
-    name = "a model" if sharded is None else f"{sharded.name!r}"
-    raise BuildError(
-        f"recreate() met {name} that {host or 'a mesh'} has sharded.",
-        "Creators decide how a whole parameter is made; this rank holds a part of one.",
-        "Recreate the model before it is sharded.",
-    )
+    gathered = {id(p.whole) for p in all_sharded_parameters() if p.whole is not None}
+    for target in targets:
+        if host != "fully_shard" or id(target.parameter) in gathered:
+            raise BuildError(
+                f"recreate() met {target.name!r}, which {host} has gathered.",
+                "This rank has a part of it, and what is gathered is overwritten.",
+                "Call model.reshard() first."
+                if host == "fully_shard"
+                else "Recreate the model before it is sharded.",
+            )
 
 
 def refuse_in_hands(targets: Sequence[FinishedTarget]) -> None:
@@ -51,16 +55,26 @@ def refuse_in_hands(targets: Sequence[FinishedTarget]) -> None:
     changed = [*remade, *declared]
     if not changed or not (dist.is_available() and dist.is_initialized()):
         return
-    in_ddp = ddp_parameters()
+    in_ddp, started = ddp_parameters(), _started()
     for target, what in changed:
-        owner = owner_of(target.parameter)
-        if id(target.parameter) in in_ddp or owner is not None:
-            host = "DistributedDataParallel" if owner is None else "torchcreator.distributed"
+        key, host = id(target.parameter), None
+        if owner_of(target.parameter) is not None:
+            host = "torchcreator.distributed"
+        elif key in in_ddp:
+            host = "DistributedDataParallel"
+        elif what == "trainable" and key in started:
+            host = "fully_shard"
+        if host is not None:
             raise DistributedError(
                 f"recreate() was to change the {what} of {target.name!r}, which {host} reduces.",
                 "That was set up for what the parameter was when the model was wrapped.",
                 "Recreate the model first, and wrap it then.",
             )
+
+
+def _started() -> set[int]:
+    """Return the ids of parameters of which FSDP2 has gathered the whole before, as they were."""
+    return {id(p.sharded) for p in all_sharded_parameters() if p.whole is not None}
 
 
 def refuse_scripted(changed: Sequence[FinishedTarget]) -> None:

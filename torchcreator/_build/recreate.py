@@ -9,12 +9,13 @@ from torch import nn
 
 from torchcreator._build.context import building, under_way
 from torchcreator._build.finished_parameter import FinishedTarget
+from torchcreator._build.finished_shard import FinishedShard
 from torchcreator._build.in_hands import (
     declared_otherwise,
     refuse_elsewhere,
     refuse_in_hands,
     refuse_scripted,
-    refuse_sharded,
+    refuse_gathered,
     refuse_unwritable,
 )
 from torchcreator._build.old_memory import warn_of_views
@@ -37,6 +38,7 @@ from torchcreator._spec.table import (
     specs_of,
     undeclare,
 )
+from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.modules import WRAPPINGS, Tables
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -60,22 +62,29 @@ def recreate(model: Model) -> Model:
     of the creator's own takes its place wherever the model has it: in modules, lists, attributes,
     closures. Buffers are left alone, but for those that `creators.from_checkpoint` reads.
 
+    Of a sharded model each parameter passes once, on every rank, with its full shape. Policies hold
+    for it, a value that is given is cut to this rank's part, and its own can be sliced within that
+    part, but not called: nothing is communicated. Its dtype, its device and the parameter itself
+    stay.
+
     All of it happens, or nothing: where a creator raises, or something cannot be changed any more,
     the model is what it was. Until then new values lie beside the old ones, in memory of their own;
     those of `creators.from_checkpoint` stay in the file. What a creator itself writes into a
     parameter that keeps its value is not undone.
 
     Args:
-        model: Any module that is not sharded, nor deferred.
+        model: Any module that is not deferred.
 
     Returns:
         The model.
 
     Raises:
         BuildError: An optimizer holds a parameter that would be replaced, or get another dtype or
-            device; or another module does, outside the model. The model is sharded, or deferred.
+            device; or another module does, outside the model. The model is deferred, or FSDP has
+            gathered it.
         DistributedError: A host holds a parameter, and has set up for what would be changed.
-        CreatorResultError: A creator returned None, or gave a parameter another shape.
+        CreatorResultError: A creator returned None, or gave a parameter another shape; or a sharded
+            one another dtype, another device, or one of its own.
         VariableTypeError: It is no module.
 
     Example:
@@ -119,7 +128,10 @@ class _Found:
                 continue
             target, name = self._targets.get(id(parameter)), prefix + local
             if target is None:
-                target = FinishedTarget(parameter, name, module, local, declared.get(local))
+                kind = FinishedTarget
+                if type(parameter) is not nn.Parameter and is_sharded(parameter):
+                    kind = FinishedShard
+                target = kind(parameter, name, module, local, declared.get(local))
                 self._targets[id(parameter)] = target
             else:
                 target.names.append(name)
@@ -135,12 +147,14 @@ class _Found:
 
 
 def _recreate(found: _Found, step: Step) -> None:
-    refuse_sharded(found.modules.values(), found.targets)
+    refuse_gathered(found.modules.values(), found.targets)
     tables = Tables(found.modules.values())
     try:
         _ask(found.model, step, found.targets, tables)
         changed = [target for target in found.targets if not target.as_it_was]
         replaced = [target for target in changed if target.returned is not target.parameter]
+        for target in changed:
+            target.refuse()
         refuse_scripted(changed)
         refuse_in_hands(changed)
         if replaced:

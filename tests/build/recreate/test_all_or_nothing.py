@@ -11,7 +11,6 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import torchcreator as tc
@@ -329,24 +328,6 @@ def test_what_a_host_does_not_care_about_may_be_changed(alone, host):
     (model if host == "aggregate_gradients" else wrapped)(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     assert model.weight.tolist() == [[0.0, 0.0], [0.0, 0.0]]
-
-
-def test_a_sharded_model_is_refused(alone):
-    """By name, before any creator is asked; also while FSDP2 has gathered it."""
-    from torch.distributed.device_mesh import init_device_mesh
-
-    model = fully_shard(nn.Sequential(nn.Linear(2, 2)), mesh=init_device_mesh("cpu", (1,)))
-    with (
-        tc.creator_scope(CHANGES["parameter"]),
-        pytest.raises(tc.BuildError, match=r"'0\.weight' that fully_shard has sharded"),
-    ):
-        tc.recreate(model)
-    model.unshard()
-    with (
-        tc.creator_scope(CHANGES["parameter"]),
-        pytest.raises(tc.BuildError, match="that fully_shard has sharded"),
-    ):
-        tc.recreate(model)
 
 
 def test_a_copy_is_another_model():
