@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Iterable, Sequence
 
 import torch
@@ -101,8 +102,11 @@ def refuse_elsewhere(inside: Collection[int], replaced: Sequence[FinishedTarget]
         inside: The ids of the model's modules.
         replaced: What is to be replaced.
     """
-    for module in holders([target.parameter for target in replaced]):
-        if id(module) not in inside:
+    outside = _outside(inside, replaced)
+    if outside:
+        del outside
+        gc.collect()  # one that nobody has any more does not count
+        for module in _outside(inside, replaced):
             tied = {id(parameter) for parameter in module._parameters.values()}
             target = next(t for t in replaced if id(t.parameter) in tied)
             outer = full_name(target.parameter, target.name)
@@ -113,6 +117,11 @@ def refuse_elsewhere(inside: Collection[int], replaced: Sequence[FinishedTarget]
                 "Recreate the whole, of which both are parts; or keep the parameter: return what "
                 "next_creator(**kwargs) returned.",
             )
+
+
+def _outside(inside: Collection[int], replaced: Sequence[FinishedTarget]) -> list[nn.Module]:
+    found = holders([target.parameter for target in replaced])
+    return [module for module in found if id(module) not in inside]
 
 
 def refuse_unwritable(model: nn.Module, replaced: Sequence[FinishedTarget]) -> None:

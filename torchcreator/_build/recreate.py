@@ -203,6 +203,8 @@ def _carry_out(target: FinishedTarget) -> None:
     made, spec = target.returned, target.spec
     assert made is not None  # it was asked
     if made is target.parameter:
+        if spec is None:  # a creator answered with it, and asked nobody further out
+            return
         if not target.as_it_was:
             target.settle()
         if OWN in made.__dict__:

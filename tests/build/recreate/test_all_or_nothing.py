@@ -185,6 +185,11 @@ def test_a_tie_to_the_outside_is_not_cut():
     with tc.creator_scope(CHANGES["dtype"]):
         tc.recreate(model.embed)
     assert model.head.weight is model.embed.weight
+    model.circle = [model]  # what nobody has any more does not count
+    embed = model.embed
+    del model
+    with tc.creator_scope(CHANGES["parameter"]):
+        tc.recreate(embed)
 
 
 class Slots:

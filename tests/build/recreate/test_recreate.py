@@ -399,3 +399,47 @@ def test_a_lost_process_group_can_be_declared_anew():
     assert tc.spec_of(model.weight).process_group == LostGroup("7")
     recreated(model, tc.creators.declare(process_group=None))
     assert tc.spec_of(model.weight).group() is None
+
+
+def test_a_creator_may_answer_with_what_is_there():
+    """One that returns the parameter itself leaves it, with what it declares, to nobody."""
+    model = recreated(nn.Linear(2, 2), tc.creators.constrain("non_neg"))
+    before = tc.spec_of(model.weight)
+
+    def untouched(next_creator, **kwargs):
+        return kwargs["module"].get_parameter(kwargs["name"])
+
+    recreated(model, tc.creators.freeze(), untouched)
+    assert tc.spec_of(model.weight) == before
+    assert model.weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    "how", [tc.build, lambda f: tc.materialize(tc.defer(f))], ids=["build", "defer"]
+)
+@pytest.mark.parametrize("what", ["freeze", "cast", "initialize", "double", "own"])
+def test_a_constructor_may_recreate(how, what):
+    """A factory that recreates what it makes builds, and is deferred, as it constructs."""
+
+    def double(next_creator, **kwargs):
+        value = kwargs["initial_value"]
+        return next_creator(**{**kwargs, "initial_value": lambda: value() * 2})
+
+    creator = {
+        "freeze": tc.creators.freeze(name="0.*"),
+        "cast": tc.creators.cast(torch.float64),
+        "initialize": tc.creators.initialize(nn.init.ones_),
+        "double": double,
+        "own": lambda next_creator, **kwargs: nn.Parameter(torch.zeros(kwargs["shape"])),
+    }[what]
+
+    def factory():
+        return recreated(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), creator)
+
+    torch.manual_seed(0)
+    plain = factory()
+    torch.manual_seed(0)
+    for made, parameter in zip(how(factory).parameters(), plain.parameters(), strict=True):
+        assert torch.equal(made, parameter)
+        assert made.dtype == parameter.dtype
+        assert made.requires_grad is parameter.requires_grad
