@@ -10,17 +10,23 @@ from torch.distributed.tensor import DTensor, Shard
 from torchcreator._torch.hosts import moved, split_factor
 
 
-def on_meta(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor is a DTensor whose local part is still on meta."""
-    return isinstance(tensor, DTensor) and tensor.to_local().is_meta
-
-
 def fill_shard(tensor: torch.Tensor, full: torch.Tensor, device: torch.device) -> None:
     """Put this rank's part of ``full`` into a DTensor, which stays the object it is."""
     assert isinstance(tensor, DTensor)
     part = _local_part(full, tensor).to(device)
     if part.untyped_storage().nbytes() != part.nbytes or part.device == full.device:
         part = part.clone(memory_format=torch.contiguous_format)  # let go of the full one
+    _put(tensor, part)
+
+
+def empty_shard(tensor: torch.Tensor) -> None:
+    """Let this rank's part be on meta again."""
+    assert isinstance(tensor, DTensor)
+    if not tensor.to_local().is_meta:
+        _put(tensor, tensor.to_local().detach().to("meta"))
+
+
+def _put(tensor: DTensor, part: torch.Tensor) -> None:
     local = DTensor.from_local(
         part,
         tensor.device_mesh,
