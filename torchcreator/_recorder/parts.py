@@ -32,6 +32,9 @@ class _Job:
         number: The first operation that draws for it, or None.
         draw: What that draws if it is all there is to do, and can be cut.
         cost: About how long it takes, in ns.
+        stays: Whether this thread has to make it: a product's last bits depend on the thread that
+            computes it, which is no matter for what is drawn; and on another device each thread has
+            a stream of its own, which nobody waits for.
         value: The tensor, from the beginning on where it can be cut.
     """
 
@@ -49,6 +52,8 @@ class _Job:
             self.draw = draw
             with torch.inference_mode(False):  # other threads fill it
                 self.value = torch.empty_strided(ref.size, ref.stride, dtype=ref.dtype)
+        off_cpu = tape.device(ref.storage).type != "cpu"
+        self.stays = off_cpu or (draws.ordered and self.draw is None)
 
 
 class _Piece(NamedTuple):
@@ -106,10 +111,8 @@ def _made(tape: Tape, draws: Draws, jobs: list[_Job], alone: Alone, threads: int
     with ThreadPoolExecutor(threads, initializer=torch.set_grad_enabled, initargs=(False,)) as pool:
         for base, run in _runs(draws, jobs):
             draws.reach(base)
-            # A product's last bits depend on the thread that computes it; what is drawn does not.
-            here = [job for job in run if draws.ordered and job.draw is None]
-            parts = _parts([job for job in run if not draws.ordered or job.draw], target)
-            agreed = pool.map(make, parts)
+            here = [job for job in run if job.stays]
+            agreed = pool.map(make, _parts([job for job in run if not job.stays], target))
             if not make(_Piece(job, 0, 0) for job in here) or not all(agreed):
                 return False
     return True

@@ -239,7 +239,7 @@ def record(
             "Pass a module's class, or a function that returns a module, and its arguments.",
         )
     tape = Tape()
-    draws: Draws = ProgramOrder(tape) if seed is None else Streams(tape, seed)
+    draws: Draws = ProgramOrder(tape, device) if seed is None else Streams(tape, seed, device)
     log = Log(tape, draws)
     recorder = Recorder(log, keeps)
     disguise = Disguise(recorder)

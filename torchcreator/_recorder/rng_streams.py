@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from torchcreator._recorder.op_schema import Traits
-from torchcreator._recorder.rng import Explicit, default_generator, drawn_with, known
+from torchcreator._recorder.rng import Explicit, default_generator, drawn_with, known, seedable
 from torchcreator._recorder.rng_draw import Draw
 from torchcreator._recorder.rng_jump import after, as_written
 from torchcreator._recorder.rng_states import distance, raw_of
@@ -44,7 +44,7 @@ class Streams:
 
     ordered = False
 
-    def __init__(self, tape: Tape, seed: int) -> None:
+    def __init__(self, tape: Tape, seed: int, device: torch.device | None) -> None:
         self._tape = tape
         self._seed = seed
         self._explicit = Explicit(tape)
@@ -55,7 +55,8 @@ class Streams:
         self._generators = _Generators()
         self._met: dict[tuple[int, int], torch.Tensor] = {}  # where pieces begin and end
         self._agree = True
-        self._keep(torch.device("cpu"))
+        for each in seedable(device):
+            self._keep(each)
 
     def noted(self, number: int, device: torch.device, explicit: torch.Generator | None) -> None:
         """Learn that operation ``number`` draws on ``device``."""

@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from typing_extensions import Unpack
 
 from torchcreator._chain.initial_value import InPlace, wanted
-from torchcreator._errors import VariableTypeError, shown
+from torchcreator._errors import VariableTypeError, VariableValueError, shown
 from torchcreator._spec.types import Creator, Device, NextCreator, VariableKwargs
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.fakes import fake_mode, faked, is_fake
@@ -173,7 +173,18 @@ def fake(*, mode: FakeTensorMode | None = None, **chosen: Unpack[Choice]) -> Cre
             return made
         if made.device.type != "meta":  # a creator further out put it elsewhere
             device = made.device
-        return replacement_of(made) or replaced(made, _faked(mode, made, device))
+        if (replacement := replacement_of(made)) is not None:
+            return replacement
+        try:
+            return replaced(made, _faked(mode, made, device))
+        except (RuntimeError, AssertionError) as error:  # torch < 2.13, where there is a GPU
+            reason = str(error).partition("\n")[0]
+            raise VariableValueError(
+                f"Variable {kwargs.get('name')!r} cannot be a fake on {shown(device)}.",
+                f"Where there is a GPU, this torch makes fakes on devices that are there: {reason}",
+                "Put it on a device that this machine has, creators.on('cpu') say, or describe the "
+                "model where there is no GPU.",
+            ) from error
 
     return creator
 
