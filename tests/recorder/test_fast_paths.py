@@ -15,8 +15,8 @@ from torchcreator._build.build import build, defer
 from torchcreator._call_site import Line
 from torchcreator._errors import BuildError
 from torchcreator._recorder.fast_paths import SHORTCUTS
-from torchcreator._recorder.pytree import META
 from torchcreator._recorder.origins import DEFERRED
+from torchcreator._recorder.pytree import META
 
 
 class Passing(TorchFunctionMode):

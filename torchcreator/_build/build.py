@@ -6,10 +6,11 @@ import functools
 import inspect
 from collections.abc import Callable, Container
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import nn
+from typing_extensions import ParamSpec
 
 from torchcreator._errors import VariableTypeError, called, shown
 from torchcreator._build.fill import fill
@@ -21,10 +22,26 @@ from torchcreator._recorder.origins import note_origins
 from torchcreator._recorder.recording import Recording, inside_another_recorder, record
 from torchcreator._spec.types import Device
 
+P = ParamSpec("P")
 Model = TypeVar("Model", bound=nn.Module)
 
+# A type checker holds a factory's arguments against its signature; not beside device= and seed=,
+# for a ParamSpec has no place for them. At run time the factory itself refuses what is wrong.
 
+
+@overload
 def build(
+    factory: Callable[..., Model],
+    *args: Any,
+    device: Device | None,
+    seed: int | None = None,
+    **kwargs: Any,
+) -> Model: ...
+@overload
+def build(factory: Callable[..., Model], *args: Any, seed: int | None, **kwargs: Any) -> Model: ...
+@overload
+def build(factory: Callable[P, Model], *args: P.args, **kwargs: P.kwargs) -> Model: ...
+def build(  # type: ignore[misc]  # it takes some of them for its own
     factory: Callable[..., Model],
     *args: Any,
     device: Device | None = None,
@@ -93,7 +110,19 @@ def build(
     return model
 
 
+@overload
 def defer(
+    factory: Callable[..., Model],
+    *args: Any,
+    device: Device | None,
+    seed: int | None = None,
+    **kwargs: Any,
+) -> Model: ...
+@overload
+def defer(factory: Callable[..., Model], *args: Any, seed: int | None, **kwargs: Any) -> Model: ...
+@overload
+def defer(factory: Callable[P, Model], *args: P.args, **kwargs: P.kwargs) -> Model: ...
+def defer(  # type: ignore[misc]  # it takes some of them for its own
     factory: Callable[..., Model],
     *args: Any,
     device: Device | None = None,

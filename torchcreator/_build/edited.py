@@ -12,7 +12,14 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from torchcreator._build import told
-from torchcreator._recorder.live_tensors import Named, Objects, named_tensors, reachable, replace
+from torchcreator._recorder.live_tensors import (
+    Named,
+    Objects,
+    named_tensors,
+    reached,
+    replace,
+    tensors_of,
+)
 from torchcreator._recorder.origins import DEFERRED, ORIGIN, Origin, Places, carried
 from torchcreator._recorder.recording import Recording
 from torchcreator._recorder.replay import on_meta
@@ -164,7 +171,7 @@ def _find_others(model: nn.Module, found: Waiting) -> None:
         objects = recording.all_objects(known, [model]).values()
         others = [tensor for alike in objects for tensor, _ in alike]
     if copies or id(original) not in modules:
-        others += reachable([model], modules=modules)
+        others += tensors_of(reached([model], modules=modules))
     for tensor in others:
         origin = None if id(tensor) in seen else carried(tensor, recording)
         # The whole of what was sharded since may still be in a list: nobody needs it there.
@@ -232,11 +239,6 @@ def as_before(model: nn.Module, found: Waiting) -> Iterator[None]:
                     held.holder[held.local] = held.tensor
             for held in found.once():
                 _empty(held, found.recording)
-        if found.sharded:
-            from torchcreator._build import shards  # it takes half a second to import
-
-            for held in found.sharded:
-                shards.empty_shard(held.tensor)
         for module in model.modules():
             table = module.__dict__.get(TABLE)
             if table is not None:

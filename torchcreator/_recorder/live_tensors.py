@@ -93,7 +93,7 @@ def all_objects(tape: Tape, known: Objects, handed: Handed, roots: Iterable[Any]
     found = _recorded(tape, [*held, *kept])
     if _complete(tape, found):
         return found
-    return _recorded(tape, [*held, *kept, *reachable(roots)])
+    return _recorded(tape, [*held, *kept, *tensors_of(reached(roots))])
 
 
 def _complete(tape: Tape, found: Objects) -> bool:
@@ -118,23 +118,23 @@ class Opaque:
     __slots__ = ()
 
 
-def reachable(
+def reached(
     roots: Iterable[Any],
     *,
     seen: dict[int, Any] | None = None,
     modules: Container[int] | None = None,
-) -> list[torch.Tensor]:
-    """Return the tensors that are reached from ``roots`` through whatever objects hold them.
+) -> dict[int, Any]:
+    """Return what is reached from ``roots`` through whatever objects hold it, by its id.
 
     From an object to what it holds, never the other way round: what another thread is still
     making is reached from nowhere.
 
     Args:
         roots: Where to begin.
-        seen: What is not looked into, by id; what was is added.
+        seen: What is not looked into, by id; what is reached is added.
         modules: The only modules to be looked into, by id; None for all.
     """
-    found: list[torch.Tensor] = []
+    found: dict[int, Any] = {}
     seen = {} if seen is None else seen  # held, so that no other object gets their addresses
     todo = list(roots)
     while todo:
@@ -146,10 +146,15 @@ def reachable(
             and (modules is None or id(value) in modules or not issubclass(type(value), nn.Module))
         }
         seen.update(new)
-        # Not isinstance: it would ask every lazy proxy for its class.
-        found += (value for value in new.values() if issubclass(type(value), torch.Tensor))
+        found.update(new)
         todo = gc.get_referents(*map(_ways_on, new.values()))
     return found
+
+
+def tensors_of(found: dict[int, Any]) -> list[torch.Tensor]:
+    """Return the tensors among what was reached."""
+    # Not isinstance: it would ask every lazy proxy for its class.
+    return [value for value in found.values() if issubclass(type(value), torch.Tensor)]
 
 
 def _ways_on(value: Any) -> Any:

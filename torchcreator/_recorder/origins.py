@@ -21,7 +21,7 @@ from torch.nn.modules.module import (
 from torch.nn.parameter import is_lazy
 
 from torchcreator._errors import BuildError
-from torchcreator._recorder.live_tensors import Opaque, named_tensors, reachable
+from torchcreator._recorder.live_tensors import Opaque, named_tensors, reached, tensors_of
 from torchcreator._recorder.recording import Recording
 from torchcreator._recorder.tape import Ref
 from torchcreator._torch.dispatch import no_function_modes
@@ -178,7 +178,7 @@ def _held_by(module: nn.Module, seen: dict[int, Any]) -> list[torch.Tensor]:
     """Return the tensors that a module holds itself, in lists and other objects too."""
     own = [tensor for _, tensor, owner in named_tensors(module) if owner is module]
     others = [value for key, value in vars(module).items() if key not in _CONTENTS]
-    return [*own, *reachable(others, seen=seen, modules=())]
+    return [*own, *tensors_of(reached(others, seen=seen, modules=()))]
 
 
 _CONTENTS = ("_parameters", "_buffers", "_modules")
