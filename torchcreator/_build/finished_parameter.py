@@ -55,6 +55,8 @@ class FinishedTarget:
     the parameter's own still has the old one.
     """
 
+    region = None
+
     __slots__ = (
         *("as_it_was", "declared", "grad", "handed", "made", "module", "name", "names", "old", "parameter", "places"),
         *("returned", "spec", "value"),

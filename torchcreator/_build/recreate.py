@@ -26,7 +26,7 @@ from torchcreator._chain.scope import current_step
 from torchcreator._errors import BuildError
 from torchcreator._optim import owners
 from torchcreator._recorder.live_tensors import reached
-from torchcreator._recorder.recording import DEFERRED
+from torchcreator._recorder.origins import DEFERRED
 from torchcreator._spec.spec import VariableSpec, announce_constraint, announce_policy
 from torchcreator._spec.table import (
     OWN,
