@@ -36,6 +36,7 @@ def test_there_are_seven():
     assert tested == set(PORTS)
 
 
+@pytest.mark.slow
 def test_they_run_as_scripts():
     """Each file is a program, too, that shows something."""
     code = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path, run_name='__main__')"

@@ -12,6 +12,7 @@ from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._build.progress import bar
 from torchcreator._build.context import under_way
 from torchcreator._build.ask_creators import create_parameters
+from torchcreator._build.sharded_parameter import Shards
 from torchcreator._chain.default import default_creator
 from torchcreator._errors import BuildError
 from torchcreator._recorder.live_tensors import Objects, replace
@@ -20,28 +21,37 @@ from torchcreator._chain.scope import current_chain
 
 
 @under_way
-def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
-    """Make a recorded model real, in place.
+def fill(
+    model: nn.Module, recording: Recording, objects: Objects, shards: Shards | None = None
+) -> None:
+    """Make a recorded model real, in place: its tensors whole, or this rank's parts of them.
 
     Args:
         model: The model, on meta.
         recording: Where its values come from.
         objects: Every recorded tensor object, by storage; emptied.
+        shards: Those of its tensors of which this rank has a part.
     """
     try:
-        _fill(model, recording, objects)
+        _fill(model, recording, objects, shards)
     except BaseException:
         recording.draws.put_back()
+        if shards is not None:
+            shards.put_back()
         raise
 
 
-def _fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
+def _fill(
+    model: nn.Module, recording: Recording, objects: Objects, shards: Shards | None
+) -> None:
     modules = list(model.modules())
     scripted = list(_held_by_script(modules))
     chain = current_chain(default_creator)
     if chain is not default_creator:
         recording.draws.finish()  # what creators draw comes after that
-        create_parameters(model, recording, objects, chain)
+        create_parameters(model, recording, objects, chain, shards)
+    if shards is not None:
+        shards.fill()
     storages = [*(s for s in recording.names if s in objects)]
     storages += [s for s in objects if s not in recording.names]
     plain = no_function_modes()
@@ -57,6 +67,8 @@ def _fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
     for held, name, tensor in scripted:
         held[name] = tensor
     _check_filled(model, modules, recording)
+    if shards is not None:
+        shards.finish(model)
     _flatten(modules)
 
 

@@ -10,16 +10,15 @@ import torch
 from torch import nn
 
 from torchcreator._torch.dispatch import no_function_modes
-from torchcreator._torch.modules import WRAPPINGS
+from torchcreator._torch.modules import without_wrappings
 from torchcreator._torch.tensors import is_plain_meta
-from torchcreator._build.progress import bar
+from torchcreator._build.sharded_parameter import Shard, Shards
 from torchcreator._errors import BuildError
 from torchcreator._build.fill import fill
 from torchcreator._chain.checks import checked_device
 from torchcreator._recorder.live_tensors import Objects, named_tensors, replace
 from torchcreator._recorder.recording import DEFERRED, Recording
 from torchcreator._recorder.replay import on_meta
-from torchcreator._chain.open_scopes import current
 from torchcreator._spec.table import checked_model
 from torchcreator._recorder.tape import Ref
 from torchcreator._spec.types import Device
@@ -32,12 +31,15 @@ def materialize(model: Model, *, device: Device | None = None) -> Model:
 
     They are what `build` would have given it. A sharded model (``fully_shard``,
     ``distribute_module``, ``parallelize_module``) gets this rank's shards, equal to those of the
-    whole model at every world size; no rank holds more than its shards and one full parameter,
-    and ranks do not communicate.
+    whole model at every world size. A rank draws and computes its own part alone, but for what
+    mixes elements (``orthogonal_``, ``randperm``), which it makes whole, one parameter at a time.
+    Ranks do not communicate.
 
-    The creators of the scopes that are open now are called, as in `build`, unless the model is
-    sharded. The default generator is left as the plain constructor would have left it, unless it
-    was used since `defer`.
+    The creators of the scopes that are open now are called, as in `build`: for a sharded parameter
+    with its full shape, and an ``initial_value`` that can be called, for the whole, and sliced.
+    What can be sliced, an array, a file, is asked for this rank's part; of what another callable
+    returns, the part is cut out. The default generator is left as the plain constructor would have
+    left it, unless it was used since `defer`.
 
     Args:
         model: What `defer` returned, or a deep copy of it.
@@ -50,6 +52,8 @@ def materialize(model: Model, *, device: Device | None = None) -> Model:
     Raises:
         BuildError: The model was not deferred, is materialised already, or is part of a deferred
             one or a wrapper around one; or something cannot be replayed.
+        CreatorResultError: A creator gave a sharded parameter another dtype or shape, or returned
+            one of its own.
 
     Example:
         >>> import copy
@@ -68,13 +72,10 @@ def materialize(model: Model, *, device: Device | None = None) -> Model:
     shards = _loaded_shards()
     tensors = named_tensors(model)
     sharded = [] if shards is None else [(n, t) for n, t in tensors if shards.on_meta(t)]
-    if sharded and current.get() is not None:
-        raise _sharded_in_scope(sharded[0][0])
     for name, tensor in tensors:
         _return_to_tape(recording, name, tensor)
-    _fill_plain(model, recording, loose=not sharded)
-    if shards is not None:
-        _fill_shards(model, recording, sharded, place, shards)
+    parts = None if shards is None else _parts(recording, sharded, place, shards)
+    _fill(model, recording, parts, loose=not sharded)
     if place is not None:
         model.to(place)
     del model.__dict__[DEFERRED]
@@ -95,7 +96,7 @@ def _return_to_tape(recording: Recording, name: str, tensor: torch.Tensor) -> No
     """Let a copied or converted meta tensor look at the tape's storage again."""
     if not is_plain_meta(tensor) or recording.storage_of(tensor) is not None:
         return
-    ref = recording.refs.get(canonical(name))
+    ref = recording.refs.get(without_wrappings(name))
     if ref is None:
         return  # the constructor left it on meta
     _check_shape(name, tensor.shape, ref)
@@ -106,7 +107,7 @@ def _return_to_tape(recording: Recording, name: str, tensor: torch.Tensor) -> No
         replace(tensor, value.to(tensor.dtype))
 
 
-def _fill_plain(model: nn.Module, recording: Recording, *, loose: bool) -> None:
+def _fill(model: nn.Module, recording: Recording, shards: Shards | None, *, loose: bool) -> None:
     known: Objects = {}
     with no_function_modes():
         for tensor in {id(tensor): tensor for _, tensor in named_tensors(model)}.values():
@@ -116,35 +117,24 @@ def _fill_plain(model: nn.Module, recording: Recording, *, loose: bool) -> None:
     original = recording.original is not None and recording.original() is model
     if original and loose:
         known = recording.all_objects(known, [model])
-    fill(model, recording, known)
+    fill(model, recording, known, shards)
 
 
-def _fill_shards(
-    model: nn.Module,
+def _parts(
     recording: Recording,
     sharded: list[tuple[str, torch.Tensor]],
     device: torch.device | None,
-    shards: ModuleType,
-) -> None:
-    named = {id(tensor): (name, tensor) for name, tensor in reversed(sharded)}  # a tie, once
-    with bar("making the shards", len(named)) as advance:
-        for name, tensor in reversed(named.values()):
-            ref = recording.refs.get(canonical(name))
-            if ref is None:
-                raise _unknown(name)
-            _check_shape(name, tensor.shape, ref)
-            full = recording.value(ref)
-            shards.fill_shard(tensor, full.to(tensor.dtype), device or full.device)
-            del full
-            advance()
-    shards.reset_fully_sharded(model)
-
-
-def canonical(name: str) -> str:
-    """Return a full name without the parts that torch's own wrappers add to it."""
-    for wrapping in WRAPPINGS:
-        name = name.replace(wrapping, "")
-    return name
+    dtensors: ModuleType,
+) -> Shards:
+    """Return the sharded tensors, each with what it is a part of."""
+    found: dict[int, Shard] = {}
+    for name, tensor in sharded:
+        ref = recording.refs.get(without_wrappings(name))
+        if ref is None:
+            raise _unknown(name)
+        _check_shape(name, tensor.shape, ref)
+        found.setdefault(id(tensor), Shard(without_wrappings(name), tensor, ref))  # a tie, once
+    return Shards(recording, found.values(), device, dtensors)
 
 
 def _check_shape(name: str, shape: torch.Size, ref: Ref) -> None:
@@ -163,14 +153,6 @@ def _unknown(name: str) -> BuildError:
         f"{name!r} is not among the tensors of the deferred model.",
         "It was renamed or added since defer(), so it has no recorded value.",
         "Keep the names until materialize(), or make that change in the factory.",
-    )
-
-
-def _sharded_in_scope(name: str) -> BuildError:
-    return BuildError(
-        f"materialize() is called inside a creator_scope, and {name!r} is sharded already.",
-        "Creators decide how a whole parameter is made; this rank holds a part of one.",
-        "Materialize outside the scope; or use build() inside it, with a creator that shards.",
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from torch import nn
@@ -19,24 +19,26 @@ from torchcreator._build.in_hands import (
 from torchcreator._build.progress import bar
 from torchcreator._build.references import take_over
 from torchcreator._chain.default import adopt
-from torchcreator._chain.scope import current_chain
+from torchcreator._chain.open_scopes import Step
+from torchcreator._chain.scope import current_step
 from torchcreator._errors import BuildError
 from torchcreator._optim import owners
 from torchcreator._recorder.live_tensors import reached
 from torchcreator._recorder.recording import DEFERRED
-from torchcreator._spec.spec import announce_constraint, announce_policy
+from torchcreator._spec.spec import VariableSpec, announce_constraint, announce_policy
 from torchcreator._spec.table import (
     OWN,
+    TABLE,
     checked_model,
     declaration_of,
     declare,
     specs_of,
     undeclare,
 )
-from torchcreator._spec.types import NextCreator
 from torchcreator._torch.modules import WRAPPINGS, Tables
 
 Model = TypeVar("Model", bound=nn.Module)
+_NOTHING: Mapping[str, VariableSpec] = {}
 
 
 def recreate(model: Model) -> Model:
@@ -84,10 +86,10 @@ def recreate(model: Model) -> Model:
         >>> model[0].weight is weight
         True
     """
-    chain = current_chain(adopt)
+    step = current_step(adopt)
     found = _Found(checked_model(model, "recreate()"))
-    if chain is not adopt:
-        _recreate(found, chain)
+    if step is not None:
+        _recreate(found, step)
     return model
 
 
@@ -106,12 +108,15 @@ class _Found:
         if DEFERRED in module.__dict__:
             raise _deferred(self.model, prefix)
         self.modules[id(module)] = module
+        table = module.__dict__.get(TABLE)
+        declared = _NOTHING if table is None else table.declared
         for local, parameter in module._parameters.items():
             if parameter is None:
                 continue
             target, name = self._targets.get(id(parameter)), prefix + local
             if target is None:
-                self._targets[id(parameter)] = FinishedTarget(parameter, name, module, local)
+                target = FinishedTarget(parameter, name, module, local, declared.get(local))
+                self._targets[id(parameter)] = target
             else:
                 target.names.append(name)
                 target.places.append((module, local))
@@ -125,11 +130,11 @@ class _Found:
         above.discard(id(module))
 
 
-def _recreate(found: _Found, chain: NextCreator) -> None:
+def _recreate(found: _Found, step: Step) -> None:
     refuse_sharded(found.modules.values(), found.targets)
     tables = Tables(found.modules.values())
     try:
-        _ask(found.model, chain, found.targets, tables)
+        _ask(found.model, step, found.targets, tables)
         changed = [target for target in found.targets if not target.as_it_was]
         replaced = [target for target in changed if target.returned is not target.parameter]
         refuse_in_hands(changed)
@@ -156,15 +161,18 @@ def _recreate(found: _Found, chain: NextCreator) -> None:
 
 @under_way
 def _ask(
-    model: nn.Module, chain: NextCreator, targets: Sequence[FinishedTarget], tables: Tables
+    model: nn.Module, step: Step, targets: Sequence[FinishedTarget], tables: Tables
 ) -> None:
     this = building.get()
     assert this is not None
     this.finished = True
-    specs = specs_of([target.parameter for target in targets])
+    elsewhere = [target for target in targets if target.declared is None]
+    specs = specs_of([target.parameter for target in elsewhere])
+    for target, spec in zip(elsewhere, specs, strict=True):
+        target.declared = spec
     with bar("asking the creators", len(targets)) as advance:
-        for target, spec in zip(targets, specs, strict=True):
-            target.ask(chain, spec)
+        for target in targets:
+            target.ask(*step)
             advance()
     if this.at_end:
         tables.keep_buffers()
@@ -173,13 +181,14 @@ def _ask(
 def _carry_out(target: FinishedTarget) -> None:
     made, spec = target.returned, target.spec
     assert made is not None  # it was asked
-    if made is not target.parameter:
+    if made is target.parameter:
+        if not target.as_it_was:
+            target.settle()
+        if OWN in made.__dict__:
+            made.__dict__[OWN] = spec
+    else:
         target.undo()  # whoever else has the old one finds it as it was
         spec = declaration_of(made)
-    elif not target.as_it_was:
-        target.settle()
-    if OWN in made.__dict__:
-        made.__dict__[OWN] = spec
     for module, local in target.places:
         module._parameters[local] = made
         if spec is not None:

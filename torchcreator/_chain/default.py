@@ -20,8 +20,9 @@ from torchcreator._chain.checks import (
     label_of,
     own_tags,
 )
-from torchcreator._chain.initial_value import tensor_of
+from torchcreator._chain.initial_value import Wanted, tensor_of
 from torchcreator._chain.open_scopes import unique_name
+from torchcreator._chain.partial_value import part_of
 from torchcreator._chain.target import Asked, Target, target, waiting_target
 from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, did_you_mean
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
@@ -191,9 +192,13 @@ def make(
         check_group(process_group, label)
         tags = own_tags(tags, label)
     waiting = target.get() and waiting_target()
-    data = None
+    data = part = None
     if initial_value is not None and (waiting is None or initial_value is not waiting.value):
-        data = tensor_of(initial_value, label, shape, dtype, device)
+        data, part = (
+            (tensor_of(initial_value, label, shape, dtype, device), None)
+            if waiting is None or waiting.region is None
+            else (None, part_of(initial_value, waiting, Wanted(label, shape, dtype, device)))
+        )
     elif waiting is None and (validate_shape or shape is not None):
         raise _no_value(label)
     kind = dtype or (data.dtype if data is not None else _unset_dtype(waiting))
@@ -216,7 +221,8 @@ def make(
             else nn.Parameter(data, trainable)
         )
     else:
-        parameter = waiting.fill(data, Asked(shape, dtype, device, trainable))
+        own = part if data is None else data
+        parameter = waiting.fill(own, Asked(shape, dtype, device, trainable))
     fields = (
         unique_name(name or "Variable") if module is None else name or "Variable",
         _unset_shape(parameter, shape) if data is None else data.shape,

@@ -21,6 +21,7 @@ class StockTarget:
 
     __slots__ = ("form", "handed", "made", "module", "name", "parameter", "spec", "valued")
     value = None  # its module gives it one later
+    region = None
 
     def __init__(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         self.module: nn.Module | None = module

@@ -12,6 +12,7 @@ import torch
 
 from torchcreator._recorder.replay import ReplayError, filler
 from torchcreator._recorder.rng_draw import Draw, cut_near
+from torchcreator._recorder.rng_outputs import is_contiguous
 from torchcreator._recorder.rng_protocol import Draws
 from torchcreator._recorder.tape import Ref, Tape
 
@@ -48,7 +49,8 @@ class _Job:
         alone = number is not None and number == self.number
         draw = draws.known(number) if alone and number is not None else None
         self.cost = draw.cost if draw is not None else tape.nbytes(ref.storage) * _A_BYTE
-        if draw is not None and draw.step:
+        flat = is_contiguous(ref) and tape.device(ref.storage).type == "cpu"
+        if draw is not None and draw.step and flat:
             self.draw = draw
             with torch.inference_mode(False):  # other threads fill it
                 self.value = torch.empty_strided(ref.size, ref.stride, dtype=ref.dtype)

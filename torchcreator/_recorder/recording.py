@@ -11,6 +11,9 @@ import torch
 from torch import nn
 
 from torchcreator._errors import BuildError, VariableTypeError, called, shown
+from torchcreator._recorder.box_replay import region_of
+from torchcreator._recorder.boxes import Region
+from torchcreator._recorder.complaints import not_initialised, replay_failed
 from torchcreator._recorder.dispatch_mode import Keeps, Recorder, keep_nothing
 from torchcreator._recorder.function_mode import Disguise
 from torchcreator._recorder.live_tensors import (
@@ -150,6 +153,25 @@ class Recording:
             ((_, value),) = self.values_here([ref])
             return value
 
+    def part(self, ref: Ref, region: Region) -> torch.Tensor:
+        """Return a part of a recorded tensor's value at the end, in memory of its own.
+
+        Args:
+            ref: The tensor.
+            region: The part: the ranges that it takes in each dimension.
+
+        Raises:
+            BuildError: It cannot be replayed, or part of a parameter was never initialised.
+        """
+        with torch.no_grad(), no_function_modes():
+            try:
+                value, empty = region_of(self.tape, self.draws, ref, region)
+            except ReplayError as error:
+                raise self._failed(ref.storage, error) from error.__cause__
+        if empty is not None and ref.storage in self.initialised:
+            raise not_initialised(self.label(ref.storage), empty)
+        return value
+
     def values_here(self, refs: list[Ref]) -> Iterator[tuple[Ref, torch.Tensor]]:
         """Yield each tensor's value, several made at a time, in any order.
 
@@ -186,28 +208,15 @@ class Recording:
         return environment[storage]
 
     def _failed(self, storage: int, error: ReplayError) -> BuildError:
-        op, cause = error.op, error.__cause__
-        reason = str(cause).partition("\n")[0]
-        return BuildError(
-            f"Replaying {op.name} for {self.label(storage)!r} failed; it was called at {op.line}.",
-            f"{type(cause).__name__}: {reason}",
-            "Construct the model without build() to see whether the constructor itself fails; "
-            "if it does not, do this after build(), or give the parameter a value by a creator.",
-        )
+        return replay_failed(self.label(storage), error)
 
     def _check_initialised(
         self, numbers: list[int], storage: int, memory: torch.UntypedStorage, empty: Op
     ) -> None:
         """Replay again on memory that holds other bytes: whatever differs was never initialised."""
         other = self._replay(numbers, storage, blank=0xFF)
-        if memory.device.type == "meta" or torch.equal(bytes_of(memory), bytes_of(other)):
-            return
-        raise BuildError(
-            f"Parameter {self.label(storage)!r} is not initialised; {empty.name} was called at "
-            f"{empty.line}.",
-            "Its constructor leaves it, or part of it, as the memory was found: garbage.",
-            "Initialise it in the constructor, or set initial_value in a creator.",
-        )
+        if memory.device.type != "meta" and not torch.equal(bytes_of(memory), bytes_of(other)):
+            raise not_initialised(self.label(storage), empty)
 
 
 def share(recording: Recording, tensors: list[Object], memory: torch.UntypedStorage) -> None:

@@ -182,6 +182,8 @@ class ProgramOrder:
         elif spot is None:
             return
         state = cursor.generator.get_state()
+        if spot is not None and spot.base.number == origin:  # it ran before anything asked for it
+            spot.base.reached(state)
         kept = spot is not None and self._keep(cursor, spot, state, always=always)
         if not kept and isinstance(origin, int):  # whatever came before, it has ended here
             self._spots[origin] = Spot(Base(state, number=origin), 0, None, None)

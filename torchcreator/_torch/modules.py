@@ -23,6 +23,13 @@ WRAPPINGS = ("_orig_mod.", "_checkpoint_wrapped_module.")
 """What torch.compile and checkpointing add to the full names of what they wrap."""
 
 
+def without_wrappings(name: str) -> str:
+    """Return a full name without the parts that torch's own wrappers add to it."""
+    for wrapping in WRAPPINGS:
+        name = name.replace(wrapping, "")
+    return name
+
+
 def uncompiled(model: nn.Module) -> nn.Module:
     """Return the module that torch.compile has wrapped, or the module itself."""
     inner: nn.Module = getattr(model, "_orig_mod", model)

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from torchcreator._build.materialize import canonical
 from torchcreator._recorder.recording import DEFERRED, Recording
 from torchcreator._spec.spec import VariableSpec
 from torchcreator._torch.dtensor import is_sharded
+from torchcreator._torch.modules import without_wrappings
 from torchcreator.report._rows import TIED, Decision, Row
 
 
@@ -69,7 +69,9 @@ def place_of(held: Held, recording: Recording | None) -> torch.device:
     parameter = held.parameter
     if recording is None or not parameter.is_meta:
         return parameter.device
-    ref = recording.refs.get(canonical(held.names[0]))  # a sharded one is no recorded tensor
+    ref = recording.refs.get(
+        without_wrappings(held.names[0])
+    )  # a sharded one is no recorded tensor
     return recording.device_of(parameter) if ref is None else recording.tape.device(ref.storage)
 
 
