@@ -24,11 +24,12 @@ def finished() -> nn.Module:
 
 def _declared(**kwargs: Any) -> Any:
     """End a chain with a declaration, and the parameter as it is."""
-    return kwargs["initial_value"], tc.VariableSpec(
+    declared: tuple[Any, ...] = (
         *(kwargs["name"], kwargs["shape"], kwargs["dtype"], kwargs["trainable"]),
         *(kwargs["constraint"], kwargs["synchronization"], kwargs["aggregation"]),
         *(kwargs["caching_device"], kwargs["process_group"], {}, kwargs["validate_shape"]),
     )
+    return kwargs["initial_value"], tc.VariableSpec(*declared)
 
 
 def _by_hand(model: nn.Module) -> None:

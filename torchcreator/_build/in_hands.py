@@ -14,6 +14,7 @@ from torchcreator._errors import BuildError, DistributedError
 from torchcreator._optim.owners import owner_of
 from torchcreator._recorder.live_tensors import reached
 from torchcreator._spec.live_modules import full_name, holders
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._torch.hosts import (
     ddp_parameters,
     is_fully_sharded,
@@ -22,6 +23,7 @@ from torchcreator._torch.hosts import (
     sharding_host,
 )
 
+_PLAIN = (None, VariableSynchronization.AUTO, VariableAggregation.NONE, None, None, {"names": 0})
 _SET_UP = {"trainable": (0, 3), "synchronization": (6, 5), "aggregation": (7, 6)} | {
     "process_group": (10, 8)
 }
@@ -63,6 +65,23 @@ def refuse_in_hands(targets: Sequence[FinishedTarget]) -> None:
                 f"recreate() was to change the {what} of {target.name!r}, which {host} reduces.",
                 "That was set up for what the parameter was when the model was wrapped.",
                 "Recreate the model first, and wrap it then.",
+            )
+
+
+def refuse_scripted(changed: Sequence[FinishedTarget]) -> None:
+    """Refuse what a scripted module, whose parameters live in C++, would not keep."""
+    for target in changed:
+        if not isinstance(target.module, torch.jit.ScriptModule):
+            continue
+        spec = target.spec
+        # In the order of a spec's fields: constraint, policies, caching_device, process_group, tags.
+        plain = spec is None or (*spec[4:9], {**spec.tags, "names": 0}) == _PLAIN
+        if target.returned is not target.parameter or not plain:
+            raise BuildError(
+                f"{target.name!r} is in a {type(target.module).__name__}, and more was decided of "
+                "it than trainable, dtype, device and value.",
+                "Its parameters live in C++: they cannot be exchanged, and nothing is declared.",
+                "Recreate the model before it is scripted.",
             )
 
 

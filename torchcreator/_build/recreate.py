@@ -15,8 +15,10 @@ from torchcreator._build.in_hands import (
     refuse_elsewhere,
     refuse_in_hands,
     refuse_gathered,
+    refuse_scripted,
     refuse_unwritable,
 )
+from torchcreator._build.old_memory import warn_of_views
 from torchcreator._build.progress import bar
 from torchcreator._build.references import take_over
 from torchcreator._chain.default import adopt
@@ -25,7 +27,7 @@ from torchcreator._chain.scope import current_step
 from torchcreator._errors import BuildError
 from torchcreator._optim import owners
 from torchcreator._recorder.live_tensors import reached
-from torchcreator._recorder.recording import DEFERRED
+from torchcreator._recorder.origins import DEFERRED
 from torchcreator._spec.spec import VariableSpec, announce_constraint, announce_policy
 from torchcreator._spec.table import (
     OWN,
@@ -60,10 +62,13 @@ def recreate(model: Model) -> Model:
     of the creator's own takes its place wherever the model has it: in modules, lists, attributes,
     closures. Of a sharded one (``fully_shard``, ``distribute_module``, ``parallelize_module``) this
     rank changes its part: the ``initial_value`` can be sliced as the parameter is sharded, a new
-    value is cut, and dtype, device and the parameter stay. Buffers are left alone, but for those that `creators.from_checkpoint` reads.
+    value is cut, and dtype, device and the parameter stay. Buffers are left alone, but for those
+    that `creators.from_checkpoint` reads.
 
     All of it happens, or nothing: where a creator raises, or something cannot be changed any more,
-    the model is what it was. What a creator itself writes into a parameter is not undone.
+    the model is what it was. Until then new values lie beside the old ones, in memory of their own;
+    those of `creators.from_checkpoint` stay in the file. What a creator itself writes into a
+    parameter that keeps its value is not undone.
 
     Args:
         model: Any module that is not deferred.
@@ -144,6 +149,7 @@ def _recreate(found: _Found, step: Step) -> None:
         _ask(found.model, step, found.targets, tables)
         changed = [target for target in found.targets if not target.as_it_was]
         replaced = [target for target in changed if target.returned is not target.parameter]
+        refuse_scripted(changed)
         refuse_in_hands(changed)
         if replaced:
             refuse_elsewhere(found.modules, replaced)
@@ -159,7 +165,9 @@ def _recreate(found: _Found, step: Step) -> None:
         pairs = [(t.parameter, t.returned) for t in replaced if t.returned is not None]
         done = {id(module._parameters) for module in found.modules.values()}
         take_over(pairs, within=reached([found.model]).keys() - done)
-    if replaced or any(target.converted for target in changed):
+    moved = [t for t in changed if t.converted or t.returned is not t.parameter]
+    if moved:
+        warn_of_views(found.model, moved)
         for module in found.modules.values():
             if isinstance(module, nn.RNNBase):
                 module.flatten_parameters()  # cuDNN has the weights in one piece
