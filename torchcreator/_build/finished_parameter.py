@@ -18,6 +18,7 @@ from torchcreator._chain.target import Asked
 from torchcreator._chain.target import target as _target
 from torchcreator._errors import CreatorResultError, VariableValueError, shown
 from torchcreator._modules.stock_parameter import moves
+from torchcreator._recorder.boxes import Region
 from torchcreator._recorder.live_tensors import put_data
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.spec import VariableSpec, spec_from
@@ -55,13 +56,11 @@ class FinishedTarget:
     the parameter's own still has the old one.
     """
 
-    region = None
-
     __slots__ = (
         *("as_it_was", "declared", "grad", "handed", "made", "module", "name", "names", "old", "parameter", "places"),
         *("returned", "spec", "value"),
     )
-    region = None
+    region: Region | None = None
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class FinishedTarget:
         self.places: list[Place] = [(module, local)]
         self.parameter = parameter
         self.declared = declared
-        self.value: CurrentValue | None = None
+        self.value: Any = None
         self.handed: tuple[Any, ...] | None = None
         self.made: nn.Parameter | None = None
         self.returned: nn.Parameter | None = None
@@ -92,7 +91,7 @@ class FinishedTarget:
         lazy = type(parameter) is not nn.Parameter and is_lazy(parameter)
         shape = None if lazy else parameter.shape
         trainable, dtype, device = parameter.requires_grad, parameter.dtype, parameter.device
-        value = None if lazy else CurrentValue(parameter, name)
+        value = None if lazy else self.current()
         constraint = caching = tags = None
         group: Any = None
         synchronization, aggregation, known = AUTO, NONE, not lazy
@@ -142,6 +141,10 @@ class FinishedTarget:
         self.returned = made
         self.as_it_was = self.as_it_was and made is parameter
 
+    def current(self) -> Any:
+        """Return the value as creators receive it."""
+        return CurrentValue(self.parameter, self.name)
+
     def adopted(self) -> nn.Parameter:
         """Return the parameter as it is, declared to be what it is."""
         (
@@ -172,7 +175,7 @@ class FinishedTarget:
             data = own.to(asked.device, asked.dtype)
         if data is not None:
             self._put(data)
-        _require(parameter, grad=asked.trainable)
+        require(parameter, grad=asked.trainable)
         return parameter
 
     def _put(self, data: torch.Tensor) -> None:
@@ -210,10 +213,11 @@ class FinishedTarget:
         if self.old is not None:
             _set(self.parameter, self.old, self.grad)
         if self.handed is not None:
-            _require(self.parameter, grad=self.handed[0])
+            require(self.parameter, grad=self.handed[0])
 
 
-def _require(parameter: nn.Parameter, *, grad: bool) -> None:
+def require(parameter: nn.Parameter, *, grad: bool) -> None:
+    """Let a parameter have a gradient, or none."""
     if parameter.requires_grad is not grad:
         with nullcontext() if is_lazy(parameter) else _as(parameter):
             parameter.requires_grad = grad
