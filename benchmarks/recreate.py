@@ -22,28 +22,14 @@ def finished() -> nn.Module:
     return nn.ModuleList(nn.Linear(16, 16, device=DEVICE) for _ in range(PARAMETERS // 2))
 
 
-def _declared(
-    *,
-    initial_value: Any,
-    trainable: Any,
-    validate_shape: Any,
-    caching_device: Any,
-    name: Any,
-    dtype: Any,
-    constraint: Any,
-    synchronization: Any,
-    aggregation: Any,
-    shape: Any,
-    device: Any,
-    process_group: Any,
-    tags: Any,
-    module: Any,
-) -> Any:
+def _declared(**kwargs: Any) -> Any:
     """End a chain with a declaration, and the parameter as it is."""
-    return initial_value, tc.VariableSpec(
-        *(name, shape, dtype, trainable, constraint, synchronization, aggregation),
-        *(caching_device, process_group, tags or {}, validate_shape),
+    declared: tuple[Any, ...] = (
+        *(kwargs["name"], kwargs["shape"], kwargs["dtype"], kwargs["trainable"]),
+        *(kwargs["constraint"], kwargs["synchronization"], kwargs["aggregation"]),
+        *(kwargs["caching_device"], kwargs["process_group"], {}, kwargs["validate_shape"]),
     )
+    return kwargs["initial_value"], tc.VariableSpec(*declared)
 
 
 def _by_hand(model: nn.Module) -> None:

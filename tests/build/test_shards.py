@@ -265,7 +265,7 @@ def test_a_shard_under_a_name_of_later_has_no_value(tmp_path):
         weight = distribute_tensor(model.weight.detach(), mesh, [Shard(0)])
         del model.weight
         model.renamed = nn.Parameter(weight)
-        with pytest.raises(BuildError, match=r"'renamed' is not among the tensors of the deferred"):
+        with pytest.raises(BuildError, match=r"'renamed' is on the meta device, and was added"):
             materialize(model)
 
     run_ranks(rank, 2, tmp_path)

@@ -18,6 +18,7 @@ from torchcreator._chain.checks import checked_device
 from torchcreator._chain import open_scopes
 from torchcreator._modules.pinned import keeps
 from torchcreator._recorder.live_tensors import Objects
+from torchcreator._recorder.origins import note_origins
 from torchcreator._recorder.recording import Recording, inside_another_recorder, record
 from torchcreator._spec.types import Device
 
@@ -130,9 +131,9 @@ def defer(  # type: ignore[misc]  # it takes some of them for its own
 ) -> Model:
     """Construct a model without memory; `materialize` gives it its values later.
 
-    The model is on the meta device. It can be inspected, deep-copied and sharded (``fully_shard``,
-    ``distribute_module``, ``parallelize_module``), and takes its values, the same ones, at
-    `materialize`. Its default draws start from the default generator's state of now, which
+    The model is on the meta device. It can be inspected, edited, deep-copied, converted and sharded
+    (``fully_shard``, ``distribute_module``, ``parallelize_module``), and takes its values, the same
+    ones, at `materialize`. Its default draws start from the default generator's state of now, which
     deferring leaves as it is: two models deferred in a row without ``seed`` start alike.
 
     Creators are not called before `materialize`. Inside another recorder or a ``FakeTensorMode``
@@ -170,7 +171,7 @@ def defer(  # type: ignore[misc]  # it takes some of them for its own
             return factory(*args, **kwargs)
     model, recording, _ = recorded(factory, args, kwargs, device=place, seed=seed, find=False)
     recording.draws.put_back()
-    recording.attach(model)
+    note_origins(model, recording)
     return model
 
 

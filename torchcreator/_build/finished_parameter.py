@@ -18,8 +18,8 @@ from torchcreator._chain.target import Asked
 from torchcreator._chain.target import target as _target
 from torchcreator._errors import CreatorResultError, VariableValueError, shown
 from torchcreator._modules.stock_parameter import moves
-from torchcreator._recorder.live_tensors import put_data
 from torchcreator._recorder.boxes import Region
+from torchcreator._recorder.live_tensors import put_data
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.spec import VariableSpec, spec_from
 from torchcreator._spec.types import Creator, NextCreator
@@ -41,26 +41,30 @@ class CurrentValue:
         self.tensor = tensor
         self.name = name
 
-    def __call__(self) -> torch.Tensor:
-        asked = wanted()  # by the end of the chain, if a creator put a callable around this one
-        dtype, device = (None, None) if asked is None else (asked.dtype, asked.device)
-        return self.tensor.detach().to(device, dtype, copy=True)
-
     @property
     def shape(self) -> torch.Size:
-        """The shape of the value."""
+        """The shape of the whole value."""
         return self.tensor.shape
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the value."""
+        """The dtype of the parameter."""
         return self.tensor.dtype
 
+    def __call__(self) -> torch.Tensor:
+        return _as_asked(self.tensor.detach())
+
     def __getitem__(self, index: Any) -> torch.Tensor:
-        return self()[index]
+        return _as_asked(self.tensor.detach()[index])
 
     def __repr__(self) -> str:
         return f"<value of {self.name!r}>"
+
+
+def _as_asked(value: torch.Tensor) -> torch.Tensor:
+    asked = wanted()  # by the end of the chain, if a creator put a callable around this one
+    dtype, device = (None, None) if asked is None else (asked.dtype, asked.device)
+    return value.to(device, dtype, copy=True)
 
 
 class FinishedTarget:
@@ -90,7 +94,7 @@ class FinishedTarget:
         self.places: list[Place] = [(module, local)]
         self.parameter = parameter
         self.declared = declared
-        self.value: CurrentValue | None = None
+        self.value: Any = None
         self.handed: tuple[Any, ...] | None = None
         self.made: nn.Parameter | None = None
         self.returned: nn.Parameter | None = None
@@ -105,7 +109,7 @@ class FinishedTarget:
         lazy = type(parameter) is not nn.Parameter and is_lazy(parameter)
         shape = None if lazy else parameter.shape
         trainable, dtype, device = parameter.requires_grad, parameter.dtype, parameter.device
-        value = None if lazy else self.own_value()
+        value = None if lazy else self.current()
         constraint = caching = tags = None
         group: Any = None
         synchronization, aggregation, known = AUTO, NONE, not lazy
@@ -155,8 +159,8 @@ class FinishedTarget:
         self.returned = made
         self.as_it_was = self.as_it_was and made is parameter
 
-    def own_value(self) -> CurrentValue:
-        """Return its value as creators receive it."""
+    def current(self) -> Any:
+        """Return the value as creators receive it."""
         return CurrentValue(self.parameter, self.name)
 
     def adopted(self) -> nn.Parameter:
@@ -189,7 +193,7 @@ class FinishedTarget:
             data = own.to(asked.device, asked.dtype)
         if data is not None:
             self._put(data)
-        _require(parameter, grad=asked.trainable)
+        require(parameter, grad=asked.trainable)
         return parameter
 
     def _put(self, data: torch.Tensor) -> None:
@@ -204,7 +208,7 @@ class FinishedTarget:
         _set(parameter, data, self.grad)
 
     def refuse(self) -> None:
-        """Raise if something was decided that cannot be; nothing such of a whole parameter."""
+        """Raise if something was decided that cannot be: nothing is, of a whole parameter."""
 
     @property
     def converted(self) -> bool:
@@ -230,10 +234,11 @@ class FinishedTarget:
         if self.old is not None:
             _set(self.parameter, self.old, self.grad)
         if self.handed is not None:
-            _require(self.parameter, grad=self.handed[0])
+            require(self.parameter, grad=self.handed[0])
 
 
-def _require(parameter: nn.Parameter, *, grad: bool) -> None:
+def require(parameter: nn.Parameter, *, grad: bool) -> None:
+    """Let a parameter have a gradient, or none."""
     if parameter.requires_grad is not grad:
         with nullcontext() if is_lazy(parameter) else _as(parameter):
             parameter.requires_grad = grad

@@ -1,80 +1,66 @@
-"""A finished parameter of which this rank has a part, as its creators meet it: whole to look at."""
+"""A sharded parameter of a finished model: this rank has a part of its value, and changes that."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from torchcreator._build.finished_parameter import CurrentValue, FinishedTarget
+from torchcreator._build.finished_parameter import FinishedTarget, require
 from torchcreator._build.recorded_parameter import other_shape
 from torchcreator._build.sharded_parameter import other_dtype, own_parameter
 from torchcreator._chain.initial_value import wanted
 from torchcreator._chain.target import Asked
 from torchcreator._errors import BuildError, CreatorResultError
-from torchcreator._recorder.boxes import Range, Region, region_in
+from torchcreator._recorder.boxes import Region, boxes_of, common, cut, region_in, whole
 from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.types import Creator, NextCreator
 
 
-class PartialValue(CurrentValue):
-    """The value that a sharded parameter has: this rank's part of it can be sliced.
+class CurrentShard:
+    """The value that a sharded parameter has, of which this rank's part can be had, copied.
 
-    Args:
-        whole: The parameter.
-        name: Its full name.
-        part: What this rank has of it.
-        region: Which part that is.
+    This is the ``initial_value`` that creators see. Slices outside of that part, and a call for
+    the whole, are an error: the rest is on other ranks.
     """
 
-    __slots__ = ("_region", "_whole")
-
-    def __init__(self, whole: torch.Tensor, name: str, part: torch.Tensor, region: Region) -> None:
-        super().__init__(part, name)
-        self._whole = whole
+    def __init__(self, parameter: torch.Tensor, local: torch.Tensor, region: Region, name: str):
+        self.shape = parameter.shape
+        self.dtype = parameter.dtype
+        self.local = local
         self._region = region
-
-    @property
-    def shape(self) -> torch.Size:
-        """The shape of the whole value."""
-        return self._whole.shape
+        self._name = name
 
     def __call__(self) -> torch.Tensor:
-        asked = wanted()
-        if asked is not None and asked.dtype not in (None, self.dtype):
-            raise other_dtype(self.name, self.dtype, asked.dtype)
-        raise self._elsewhere("called")
+        return self[...]
 
     def __getitem__(self, index: Any) -> torch.Tensor:
-        region = region_in((() if index is ... else index), self.shape)
-        if region is None:
-            raise self._elsewhere(f"asked for [{index}]")
-        part = self.tensor
-        for dim, (asked, own) in enumerate(zip(region, self._region, strict=True)):
-            start = _place(asked[0], own)
-            if start is None:
-                raise self._elsewhere(f"asked for [{index}]")
-            part = part.narrow(dim, start, asked[0][1] - asked[0][0])
-        asked_for = wanted()
-        dtype, device = (None, None) if asked_for is None else (asked_for.dtype, asked_for.device)
-        return part.detach().to(device, dtype, copy=True)
-
-    def _elsewhere(self, what: str) -> BuildError:
-        return BuildError(
-            f"The value of {self.name!r}, which is sharded, was {what}.",
-            f"This rank has {[list(ranges) for ranges in self._region]} of it, by dimension; the "
-            "rest is on others, and creation never communicates.",
-            "Set another initial_value, one that can be sliced say; or slice it within that part.",
+        everything = whole(self.shape)
+        region = [[one] for one in everything] if index is ... else region_in(index, self.shape)
+        asked = wanted()
+        for box, place in boxes_of(self._region) if region is not None else ():
+            ((wished, _),) = boxes_of(region or ())
+            if common(box, wished) == wished:
+                pairs = zip(wished, box, place, strict=True)
+                inner = [(a - c + e, b - c + e) for (a, b), (c, _), (e, _) in pairs]
+                part = cut(self.local, tuple(inner)).detach()
+                dtype, device = (None, None) if asked is None else (asked.dtype, asked.device)
+                return part.to(device, dtype, copy=True)
+        raise BuildError(
+            f"More than this rank's part of {self._name!r} is asked for, which is sharded.",
+            "The rest is on other ranks, and creation never communicates.",
+            "Slice it as it is sharded; or recreate the model before it is sharded.",
         )
+
+    def __repr__(self) -> str:
+        return f"<value of {self._name!r}>"
 
 
 class FinishedShard(FinishedTarget):
     """A sharded parameter of a finished model that waits for its creators' decision."""
 
-    __slots__ = ("_local", "_moved", "region")
-    region: Region
+    __slots__ = ("_elsewhere", "_local", "region")
 
     def __init__(
         self,
@@ -87,73 +73,63 @@ class FinishedShard(FinishedTarget):
         from torchcreator._build import shards  # it takes half a second to import
 
         super().__init__(parameter, name, module, local, declared)
-        self.region = shards.region_of(parameter, name)
+        self.region: Region = shards.region_of(parameter, name)
         self._local = shards.local_part(parameter)
-        self._moved: torch.device | None = None
+        self._elsewhere: torch.device | None = None
+
+    def current(self) -> Any:
+        """Return the value as creators receive it."""
+        return CurrentShard(self.parameter, self._local, self.region, self.name)
 
     def ask(self, creator: Creator, onward: NextCreator) -> None:
-        """Call the creators, and refuse a parameter of their own."""
+        """Call the creators, and keep what they return."""
         super().ask(creator, onward)
         if self.returned is not self.parameter:
             raise own_parameter(self.name)
 
-    def own_value(self) -> CurrentValue:
-        """Return its value as creators receive it."""
-        return PartialValue(self.parameter, self.name, self._local, self.region)
-
     def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
-        """Return the parameter with ``data``, this rank's part, in it, or as it is."""
-        parameter = self.parameter
-        if asked.shape not in (None, parameter.shape):
+        """Return the parameter with ``data``, this rank's part of another value, in it."""
+        parameter, device = self.parameter, asked.device
+        if asked.shape is not None and asked.shape != parameter.shape:
             raise other_shape(self.name, parameter.shape, asked.shape)
         for dtype in (asked.dtype, None if data is None else data.dtype):
-            if dtype not in (None, parameter.dtype):
+            if dtype is not None and dtype != parameter.dtype:
                 raise other_dtype(self.name, parameter.dtype, dtype)
-        if asked.device is not None and asked.device.type != parameter.device.type:
-            self._moved = asked.device  # told at the end: a checkpoint that does not fit says more
+        if device is not None and device.type != self._local.device.type:
+            self._elsewhere = device  # told at the end: a checkpoint that does not fit says more
         elif data is not None:
             self.old = self._local.clone()
-            assert self.value is not None
-            self.value.tensor = self.old
-            with torch.no_grad():
-                self._local.copy_(data)
-        if parameter.requires_grad is not asked.trainable:
-            parameter.requires_grad_(asked.trainable)
+            self.value.local = self.old
+            self._write(data)
+        require(parameter, grad=asked.trainable)
         return parameter
 
+    def _write(self, part: torch.Tensor) -> None:
+        with torch.no_grad():
+            self._local.copy_(part)
+
     def refuse(self) -> None:
-        """Raise if it was to be moved: whoever sharded it relies on where its parts are."""
-        if self._moved is not None:
+        """Raise if it was to be on another device."""
+        if self._elsewhere is not None:
             raise CreatorResultError(
-                f"A creator moved {self.name!r}, which is sharded.\n"
-                f"  expected: {self.parameter.device}\n"
-                f"  actual:   {self._moved}",
-                "Whoever sharded the model relies on the device that its parameters had then.",
-                "Move the model before it is sharded.",
+                f"A creator put {self.name!r}, which is sharded, on another device than it is on.\n"
+                f"  expected: {self._local.device}\n"
+                f"  actual:   {self._elsewhere}",
+                "Whoever sharded the model relies on where its parameters were then.",
+                "Keep device as it comes, or move the model before it is sharded.",
             )
 
     @property
     def converted(self) -> bool:
-        """Whether it has another dtype or device than before: never."""
+        """Whether it has other memory than before: never."""
         return False
 
     def settle(self) -> None:
-        """Keep what was decided."""
+        """Keep what was decided: it is in the memory that there was."""
 
     def undo(self) -> None:
         """Let the parameter be what it was before its creators were asked."""
         if self.old is not None:
-            with torch.no_grad():
-                self._local.copy_(self.old)
-        if self.handed is not None and self.parameter.requires_grad is not self.handed[0]:
-            self.parameter.requires_grad_(self.handed[0])
-
-
-def _place(asked: Range, own: Sequence[Range]) -> int | None:
-    """Return where a range begins in what a rank has of a dimension; None if it has not all."""
-    before = 0
-    for start, stop in own:
-        if start <= asked[0] and asked[1] <= stop:
-            return before + asked[0] - start
-        before += stop - start
-    return None
+            self._write(self.old)
+        if self.handed is not None:
+            require(self.parameter, grad=self.handed[0])

@@ -19,7 +19,9 @@ from torchcreator._spec.enums import VariableAggregation, VariableSynchronizatio
 from torchcreator._torch.hosts import (
     all_sharded_parameters,
     ddp_parameters,
+    is_fully_sharded,
     optimizer_with,
+    sharded_parameters,
     sharding_host,
 )
 
@@ -30,21 +32,21 @@ _SET_UP = {"trainable": (0, 3), "synchronization": (6, 5), "aggregation": (7, 6)
 """What a host sets up for: where it was handed to the creators, and where it is in the spec."""
 
 
-def refuse_gathered(modules: Iterable[nn.Module], targets: Sequence[FinishedTarget]) -> None:
-    """Refuse parameters that FSDP has put in the place of this rank's part for the time being."""
+def refuse_gathered(modules: Collection[nn.Module], targets: Sequence[FinishedTarget]) -> None:
+    """Refuse a model whose sharded parameters are elsewhere, or gathered just now."""
     host = sharding_host(modules)
     if host is None:
         return
-    gathered = {id(p.whole) for p in all_sharded_parameters() if p.whole is not None}
-    for target in targets:
-        if host != "fully_shard" or id(target.parameter) in gathered:
-            raise BuildError(
-                f"recreate() met {target.name!r}, which {host} has gathered.",
-                "This rank has a part of it, and what is gathered is overwritten.",
-                "Call model.reshard() first."
-                if host == "fully_shard"
-                else "Recreate the model before it is sharded.",
-            )
+    known = {id(target.parameter) for target in targets}
+    if host == "fully_shard":
+        held = (p for m in modules if is_fully_sharded(m) for p in sharded_parameters(m))
+        if all(id(parameter.sharded) in known for parameter in held):
+            return
+    raise BuildError(
+        f"recreate() met a model that {host} has sharded, and whose parameters are not its shards.",
+        "They are gathered for a forward, or views of a flat one: what would be written is lost.",
+        "Recreate the model before it is sharded; with fully_shard, after model.reshard().",
+    )
 
 
 def refuse_in_hands(targets: Sequence[FinishedTarget]) -> None:

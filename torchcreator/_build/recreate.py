@@ -14,8 +14,8 @@ from torchcreator._build.in_hands import (
     declared_otherwise,
     refuse_elsewhere,
     refuse_in_hands,
-    refuse_scripted,
     refuse_gathered,
+    refuse_scripted,
     refuse_unwritable,
 )
 from torchcreator._build.old_memory import warn_of_views
@@ -27,7 +27,7 @@ from torchcreator._chain.scope import current_step
 from torchcreator._errors import BuildError
 from torchcreator._optim import owners
 from torchcreator._recorder.live_tensors import reached
-from torchcreator._recorder.recording import DEFERRED
+from torchcreator._recorder.origins import DEFERRED
 from torchcreator._spec.spec import VariableSpec, announce_constraint, announce_policy
 from torchcreator._spec.table import (
     OWN,
@@ -60,12 +60,10 @@ def recreate(model: Model) -> Model:
     new value is copied into that memory. In another dtype or on another device it gets memory of
     its own, and is still the object that everybody holds; its ``.grad`` is converted. A parameter
     of the creator's own takes its place wherever the model has it: in modules, lists, attributes,
-    closures. Buffers are left alone, but for those that `creators.from_checkpoint` reads.
-
-    Of a sharded model each parameter passes once, on every rank, with its full shape. Policies hold
-    for it, a value that is given is cut to this rank's part, and its own can be sliced within that
-    part, but not called: nothing is communicated. Its dtype, its device and the parameter itself
-    stay.
+    closures. Of a sharded one (``fully_shard``, ``distribute_module``, ``parallelize_module``) this
+    rank changes its part: the ``initial_value`` can be sliced as the parameter is sharded, a new
+    value is cut, and dtype, device and the parameter stay. Buffers are left alone, but for those
+    that `creators.from_checkpoint` reads.
 
     All of it happens, or nothing: where a creator raises, or something cannot be changed any more,
     the model is what it was. Until then new values lie beside the old ones, in memory of their own;
@@ -80,11 +78,10 @@ def recreate(model: Model) -> Model:
 
     Raises:
         BuildError: An optimizer holds a parameter that would be replaced, or get another dtype or
-            device; or another module does, outside the model. The model is deferred, or FSDP has
-            gathered it.
+            device; or another module does, outside the model. The model is deferred, or its sharded
+            parameters are gathered; or a creator asks for more than this rank's part of one.
         DistributedError: A host holds a parameter, and has set up for what would be changed.
-        CreatorResultError: A creator returned None, or gave a parameter another shape; or a sharded
-            one another dtype, another device, or one of its own.
+        CreatorResultError: A creator returned None, or gave a parameter another shape.
         VariableTypeError: It is no module.
 
     Example:
@@ -128,9 +125,8 @@ class _Found:
                 continue
             target, name = self._targets.get(id(parameter)), prefix + local
             if target is None:
-                kind = FinishedTarget
-                if type(parameter) is not nn.Parameter and is_sharded(parameter):
-                    kind = FinishedShard
+                plain = type(parameter) is nn.Parameter or not is_sharded(parameter)
+                kind = FinishedTarget if plain else FinishedShard
                 target = kind(parameter, name, module, local, declared.get(local))
                 self._targets[id(parameter)] = target
             else:

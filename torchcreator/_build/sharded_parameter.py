@@ -148,7 +148,7 @@ class ShardedTarget:
 
 
 def own_parameter(name: str) -> CreatorResultError:
-    """Return the error for a creator that returned another parameter for a sharded one."""
+    """Return the error for a creator that exchanged a sharded parameter."""
     return CreatorResultError(
         f"A creator returned a parameter of its own for {name!r}, which is sharded.",
         "Whoever sharded the model holds the parameter that it had then.",
@@ -164,6 +164,5 @@ def other_dtype(name: str, expected: torch.dtype, actual: Any) -> CreatorResultE
         f"  expected: {expected}\n"
         f"  actual:   {actual}",
         "Whoever sharded the model relies on the dtype that its parameters had then.",
-        "Convert the model before it is sharded, model.to(dtype) after defer(), say; or give an "
-        f"initial_value of {expected}.",
+        "Convert the model before it is sharded; or give an initial_value of the dtype it has.",
     )

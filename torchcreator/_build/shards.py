@@ -12,11 +12,6 @@ from torchcreator._recorder.boxes import Range, Region, size_of_region
 from torchcreator._torch.hosts import moved, split_factor
 
 
-def on_meta(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor is a DTensor whose local part is still on meta."""
-    return isinstance(tensor, DTensor) and tensor.to_local().is_meta
-
-
 def region_of(tensor: torch.Tensor, name: str) -> Region:
     """Return the part of a DTensor that this rank holds; nothing is communicated.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -93,7 +93,7 @@ def all_objects(tape: Tape, known: Objects, handed: Handed, roots: Iterable[Any]
     found = _recorded(tape, [*held, *kept])
     if _complete(tape, found):
         return found
-    return _recorded(tape, [*held, *kept, *_reachable(roots)])
+    return _recorded(tape, [*held, *kept, *tensors_of(reached(roots))])
 
 
 def _complete(tape: Tape, found: Objects) -> bool:
@@ -112,25 +112,49 @@ def _recorded(tape: Tape, tensors: Iterable[torch.Tensor]) -> Objects:
     return found
 
 
-def reached(roots: Iterable[Any]) -> dict[int, Any]:
+class Opaque:
+    """An object of ours, which is not looked into for tensors."""
+
+    __slots__ = ()
+
+
+def reached(
+    roots: Iterable[Any],
+    *,
+    seen: dict[int, Any] | None = None,
+    modules: Container[int] | None = None,
+) -> dict[int, Any]:
     """Return what is reached from ``roots`` through whatever objects hold it, by its id.
 
     From an object to what it holds, never the other way round: what another thread is still
     making is reached from nowhere.
+
+    Args:
+        roots: Where to begin.
+        seen: What is not looked into, by id; what is reached is added.
+        modules: The only modules to be looked into, by id; None for all.
     """
-    seen: dict[int, Any] = {}  # held, so that no other object gets their addresses
+    found: dict[int, Any] = {}
+    seen = {} if seen is None else seen  # held, so that no other object gets their addresses
     todo = list(roots)
     while todo:
-        new = {id(value): value for value in todo if id(value) not in seen and gc.is_tracked(value)}
-        seen |= new
+        new = {
+            id(value): value
+            for value in todo
+            if id(value) not in seen
+            and gc.is_tracked(value)
+            and (modules is None or id(value) in modules or not issubclass(type(value), nn.Module))
+        }
+        seen.update(new)
+        found.update(new)
         todo = gc.get_referents(*map(_ways_on, new.values()))
-    return seen
+    return found
 
 
-def _reachable(roots: Iterable[Any]) -> list[torch.Tensor]:
-    """Return the tensors that are reached from ``roots``."""
+def tensors_of(found: dict[int, Any]) -> list[torch.Tensor]:
+    """Return the tensors among what was reached."""
     # Not isinstance: it would ask every lazy proxy for its class.
-    return [value for value in reached(roots).values() if issubclass(type(value), torch.Tensor)]
+    return [value for value in found.values() if issubclass(type(value), torch.Tensor)]
 
 
 def _ways_on(value: Any) -> Any:
@@ -138,7 +162,7 @@ def _ways_on(value: Any) -> Any:
     kind = type(value)
     if kind is FunctionType:  # its globals are left out
         return (value.__closure__, value.__defaults__, value.__kwdefaults__, value.__dict__)
-    return () if kind in _LIBRARIES or issubclass(kind, type) else value
+    return () if kind in _LIBRARIES or issubclass(kind, (type, Opaque)) else value
 
 
 _LIBRARIES = frozenset({ModuleType, CodeType})
@@ -182,11 +206,15 @@ def put_data(parameter: nn.Parameter, data: torch.Tensor) -> None:
         replace(parameter, data.view_as(data), requires_grad=False)
 
 
-def named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+Named = tuple[str, torch.Tensor, nn.Module]
+"""A tensor, its full name, and the module that holds it by the last part of that name."""
+
+
+def named_tensors(model: nn.Module) -> list[Named]:
     """Return every parameter, buffer and plain tensor attribute of a model by each full name."""
-    parameters: list[tuple[str, torch.Tensor]] = []
-    buffers: list[tuple[str, torch.Tensor]] = []
-    attributes: list[tuple[str, torch.Tensor]] = []
+    parameters: list[Named] = []
+    buffers: list[Named] = []
+    attributes: list[Named] = []
     for path, module in model.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
         for held, found in (
@@ -196,7 +224,7 @@ def named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
         ):
             for name, value in held.items():
                 if type(value) not in _NO_TENSORS and isinstance(value, torch.Tensor):
-                    found.append((prefix + name, value))
+                    found.append((prefix + name, value, module))
     return [*parameters, *buffers, *attributes]
 
 

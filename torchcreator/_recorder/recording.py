@@ -20,6 +20,7 @@ from torchcreator._recorder.live_tensors import (
     Handed,
     Object,
     Objects,
+    Opaque,
     all_objects,
     named_tensors,
     replace,
@@ -42,12 +43,10 @@ from torchcreator._torch.dispatch import dispatch_modes, no_function_modes
 from torchcreator._torch.fakes import is_fake_mode
 from torchcreator._torch.tensors import is_plain_meta
 
-DEFERRED = "_torchcreator_deferred"
-"""The key of a deferred model's ``__dict__`` that holds its recording."""
 Model = TypeVar("Model", bound=nn.Module)
 
 
-class Recording:
+class Recording(Opaque):
     """A model on meta, and the tape that its values come from.
 
     Attributes:
@@ -57,6 +56,7 @@ class Recording:
         refs: What each of these names looks at.
         handed: The tensors that the constructor was given, and may keep anywhere.
         initialised: The storages that must not hold memory which nobody initialised.
+        original: The model itself, where it was deferred.
     """
 
     def __init__(self, tape: Tape, draws: Draws, handed: Handed) -> None:
@@ -68,16 +68,6 @@ class Recording:
         self.initialised: set[int] = set()
         self.original: weakref.ref[nn.Module] | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Recording:
-        return self  # copies of a deferred model get the same values
-
-    def __reduce__(self) -> Any:
-        raise BuildError(
-            "A deferred model cannot be pickled.",
-            "Its values are a record of its constructor's operations, which refers to live memory.",
-            "Call materialize(model) first, or pickle the factory instead.",
-        )
-
     def name(self, model: nn.Module, log: Log) -> Objects:
         """Learn which storage each parameter, buffer and attribute of the model lives in.
 
@@ -88,7 +78,7 @@ class Recording:
         others: dict[str, int] = {}
         found: Objects = {}
         with no_function_modes():
-            for name, tensor in named_tensors(model):
+            for name, tensor, _ in named_tensors(model):
                 storage = log.known(tensor)
                 if storage is None:
                     if not (is_plain_meta(tensor) and log.knows(tensor)):
@@ -115,11 +105,6 @@ class Recording:
             roots: What the others are reached from.
         """
         return all_objects(self.tape, known, self.handed, roots)
-
-    def attach(self, model: nn.Module) -> None:
-        """Leave the recording with a deferred model, whose copies take it along."""
-        model.__dict__[DEFERRED] = self
-        self.original = weakref.ref(model)
 
     def storage_of(self, tensor: torch.Tensor) -> int | None:
         """Return the storage that a tensor looks at, or None if it is not a recorded one."""

@@ -150,6 +150,14 @@ class Tape:
                 expected *= length
         return True
 
+    def whole(self, storage: int) -> Ref:
+        """Return a tensor that covers a storage: the one it was made for, if that does."""
+        made = self._storages[storage].made
+        if made is not None and self.covers(made):
+            return made
+        size = torch.Size([self.nbytes(storage)])
+        return Ref(storage, torch.uint8, size, (1,), 0, False, False)
+
     def log(self, op: Op) -> int:
         """Append an operation and return its number."""
         number = len(self.ops)

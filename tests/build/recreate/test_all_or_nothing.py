@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import torchcreator as tc
@@ -333,6 +334,23 @@ def test_what_a_host_does_not_care_about_may_be_changed(alone, host):
     (model if host == "aggregate_gradients" else wrapped)(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     assert model.weight.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_a_gathered_model_is_refused(alone):
+    """While FSDP2 has gathered it, what would be written is lost; its shards are served."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    model = fully_shard(nn.Sequential(nn.Linear(2, 2)), mesh=init_device_mesh("cpu", (1,)))
+    model.unshard()
+    with (
+        tc.creator_scope(tc.creators.freeze()),
+        pytest.raises(tc.BuildError, match="that fully_shard has sharded, and whose parameters"),
+    ):
+        tc.recreate(model)
+    model.reshard()
+    with tc.creator_scope(tc.creators.constrain("non_neg")):
+        tc.recreate(model)
+    assert len(list(tc.named_specs(model))) == 2
 
 
 def test_a_copy_is_another_model():
