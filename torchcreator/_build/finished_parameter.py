@@ -18,6 +18,7 @@ from torchcreator._chain.target import Asked
 from torchcreator._chain.target import target as _target
 from torchcreator._errors import CreatorResultError, VariableValueError, shown
 from torchcreator._modules.stock_parameter import moves
+from torchcreator._recorder.boxes import Region
 from torchcreator._recorder.live_tensors import put_data
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.spec import VariableSpec, spec_from
@@ -30,7 +31,8 @@ Place = tuple[nn.Module, str]
 class CurrentValue:
     """The value that a finished parameter has, copied when it is called.
 
-    This is the ``initial_value`` that creators see: ``lambda: 2 * initial_value()`` works.
+    This is the ``initial_value`` that creators see: ``lambda: 2 * initial_value()`` works, and so
+    does ``initial_value[2:5]``.
     """
 
     __slots__ = ("name", "tensor")
@@ -39,13 +41,30 @@ class CurrentValue:
         self.tensor = tensor
         self.name = name
 
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the whole value."""
+        return self.tensor.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the parameter."""
+        return self.tensor.dtype
+
     def __call__(self) -> torch.Tensor:
-        asked = wanted()  # by the end of the chain, if a creator put a callable around this one
-        dtype, device = (None, None) if asked is None else (asked.dtype, asked.device)
-        return self.tensor.detach().to(device, dtype, copy=True)
+        return _as_asked(self.tensor.detach())
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        return _as_asked(self.tensor.detach()[index])
 
     def __repr__(self) -> str:
         return f"<value of {self.name!r}>"
+
+
+def _as_asked(value: torch.Tensor) -> torch.Tensor:
+    asked = wanted()  # by the end of the chain, if a creator put a callable around this one
+    dtype, device = (None, None) if asked is None else (asked.dtype, asked.device)
+    return value.to(device, dtype, copy=True)
 
 
 class FinishedTarget:
@@ -55,13 +74,11 @@ class FinishedTarget:
     the parameter's own still has the old one.
     """
 
-    region = None
-
     __slots__ = (
         *("as_it_was", "declared", "grad", "handed", "made", "module", "name", "names", "old", "parameter", "places"),
         *("returned", "spec", "value"),
     )
-    region = None
+    region: Region | None = None
 
     def __init__(
         self,
@@ -77,7 +94,7 @@ class FinishedTarget:
         self.places: list[Place] = [(module, local)]
         self.parameter = parameter
         self.declared = declared
-        self.value: CurrentValue | None = None
+        self.value: Any = None
         self.handed: tuple[Any, ...] | None = None
         self.made: nn.Parameter | None = None
         self.returned: nn.Parameter | None = None
@@ -92,7 +109,7 @@ class FinishedTarget:
         lazy = type(parameter) is not nn.Parameter and is_lazy(parameter)
         shape = None if lazy else parameter.shape
         trainable, dtype, device = parameter.requires_grad, parameter.dtype, parameter.device
-        value = None if lazy else CurrentValue(parameter, name)
+        value = None if lazy else self.current()
         constraint = caching = tags = None
         group: Any = None
         synchronization, aggregation, known = AUTO, NONE, not lazy
@@ -142,6 +159,10 @@ class FinishedTarget:
         self.returned = made
         self.as_it_was = self.as_it_was and made is parameter
 
+    def current(self) -> Any:
+        """Return the value as creators receive it."""
+        return CurrentValue(self.parameter, self.name)
+
     def adopted(self) -> nn.Parameter:
         """Return the parameter as it is, declared to be what it is."""
         (
@@ -172,7 +193,7 @@ class FinishedTarget:
             data = own.to(asked.device, asked.dtype)
         if data is not None:
             self._put(data)
-        _require(parameter, grad=asked.trainable)
+        require(parameter, grad=asked.trainable)
         return parameter
 
     def _put(self, data: torch.Tensor) -> None:
@@ -210,10 +231,11 @@ class FinishedTarget:
         if self.old is not None:
             _set(self.parameter, self.old, self.grad)
         if self.handed is not None:
-            _require(self.parameter, grad=self.handed[0])
+            require(self.parameter, grad=self.handed[0])
 
 
-def _require(parameter: nn.Parameter, *, grad: bool) -> None:
+def require(parameter: nn.Parameter, *, grad: bool) -> None:
+    """Let a parameter have a gradient, or none."""
     if parameter.requires_grad is not grad:
         with nullcontext() if is_lazy(parameter) else _as(parameter):
             parameter.requires_grad = grad

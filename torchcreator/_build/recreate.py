@@ -9,12 +9,13 @@ from torch import nn
 
 from torchcreator._build.context import building, under_way
 from torchcreator._build.finished_parameter import FinishedTarget
+from torchcreator._build.finished_shard import FinishedShard
 from torchcreator._build.in_hands import (
     declared_otherwise,
     refuse_elsewhere,
     refuse_in_hands,
+    refuse_gathered,
     refuse_scripted,
-    refuse_sharded,
     refuse_unwritable,
 )
 from torchcreator._build.old_memory import warn_of_views
@@ -37,6 +38,7 @@ from torchcreator._spec.table import (
     specs_of,
     undeclare,
 )
+from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.modules import WRAPPINGS, Tables
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -58,7 +60,10 @@ def recreate(model: Model) -> Model:
     new value is copied into that memory. In another dtype or on another device it gets memory of
     its own, and is still the object that everybody holds; its ``.grad`` is converted. A parameter
     of the creator's own takes its place wherever the model has it: in modules, lists, attributes,
-    closures. Buffers are left alone, but for those that `creators.from_checkpoint` reads.
+    closures. Of a sharded one (``fully_shard``, ``distribute_module``, ``parallelize_module``) this
+    rank changes its part: the ``initial_value`` can be sliced as the parameter is sharded, a new
+    value is cut, and dtype, device and the parameter stay. Buffers are left alone, but for those
+    that `creators.from_checkpoint` reads.
 
     All of it happens, or nothing: where a creator raises, or something cannot be changed any more,
     the model is what it was. Until then new values lie beside the old ones, in memory of their own;
@@ -66,14 +71,15 @@ def recreate(model: Model) -> Model:
     parameter that keeps its value is not undone.
 
     Args:
-        model: Any module that is not sharded, nor deferred.
+        model: Any module that is not deferred.
 
     Returns:
         The model.
 
     Raises:
         BuildError: An optimizer holds a parameter that would be replaced, or get another dtype or
-            device; or another module does, outside the model. The model is sharded, or deferred.
+            device; or another module does, outside the model. The model is deferred, or its sharded
+            parameters are gathered; or a creator asks for more than this rank's part of one.
         DistributedError: A host holds a parameter, and has set up for what would be changed.
         CreatorResultError: A creator returned None, or gave a parameter another shape.
         VariableTypeError: It is no module.
@@ -119,7 +125,9 @@ class _Found:
                 continue
             target, name = self._targets.get(id(parameter)), prefix + local
             if target is None:
-                target = FinishedTarget(parameter, name, module, local, declared.get(local))
+                plain = type(parameter) is nn.Parameter or not is_sharded(parameter)
+                kind = FinishedTarget if plain else FinishedShard
+                target = kind(parameter, name, module, local, declared.get(local))
                 self._targets[id(parameter)] = target
             else:
                 target.names.append(name)
@@ -135,7 +143,7 @@ class _Found:
 
 
 def _recreate(found: _Found, step: Step) -> None:
-    refuse_sharded(found.modules.values(), found.targets)
+    refuse_gathered(found.modules.values(), found.targets)
     tables = Tables(found.modules.values())
     try:
         _ask(found.model, step, found.targets, tables)
