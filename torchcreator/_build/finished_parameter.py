@@ -31,7 +31,8 @@ Place = tuple[nn.Module, str]
 class CurrentValue:
     """The value that a finished parameter has, copied when it is called.
 
-    This is the ``initial_value`` that creators see: ``lambda: 2 * initial_value()`` works.
+    This is the ``initial_value`` that creators see: ``lambda: 2 * initial_value()`` works, and so
+    does ``initial_value[2:5]``.
     """
 
     __slots__ = ("name", "tensor")
@@ -40,13 +41,30 @@ class CurrentValue:
         self.tensor = tensor
         self.name = name
 
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the whole value."""
+        return self.tensor.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the parameter."""
+        return self.tensor.dtype
+
     def __call__(self) -> torch.Tensor:
-        asked = wanted()  # by the end of the chain, if a creator put a callable around this one
-        dtype, device = (None, None) if asked is None else (asked.dtype, asked.device)
-        return self.tensor.detach().to(device, dtype, copy=True)
+        return _as_asked(self.tensor.detach())
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        return _as_asked(self.tensor.detach()[index])
 
     def __repr__(self) -> str:
         return f"<value of {self.name!r}>"
+
+
+def _as_asked(value: torch.Tensor) -> torch.Tensor:
+    asked = wanted()  # by the end of the chain, if a creator put a callable around this one
+    dtype, device = (None, None) if asked is None else (asked.dtype, asked.device)
+    return value.to(device, dtype, copy=True)
 
 
 class FinishedTarget:

@@ -30,7 +30,7 @@ def warn_of_views(model: nn.Module, moved: Sequence[FinishedTarget]) -> None:
     before.sort()
     starts = [start for start, _, _ in before]
     meant = {id(target.returned) for target in moved}
-    for name, tensor in named_tensors(model) if before else ():
+    for name, tensor, _ in named_tensors(model) if before else ():
         extent = None if id(tensor) in meant else _extent(tensor)
         if extent is None:
             continue

@@ -399,3 +399,20 @@ def test_a_lost_process_group_can_be_declared_anew():
     assert tc.spec_of(model.weight).process_group == LostGroup("7")
     recreated(model, tc.creators.declare(process_group=None))
     assert tc.spec_of(model.weight).group() is None
+
+
+def test_the_value_can_be_sliced():
+    """A creator sees shape and dtype of the value, and a part of it without a copy of the rest."""
+    model, parts = nn.Linear(4, 3), {}
+
+    def look(next_creator, **kwargs):
+        value = kwargs["initial_value"]
+        assert value.dtype == torch.float32
+        parts[kwargs["name"]] = value.shape, value[1:3]
+        return next_creator(**kwargs)
+
+    with tc.creator_scope(look):
+        tc.recreate(model)
+    assert parts["weight"][0] == (3, 4)
+    assert torch.equal(parts["weight"][1], model.weight[1:3])
+    assert parts["bias"][1].data_ptr() != model.bias.data_ptr() + 4
