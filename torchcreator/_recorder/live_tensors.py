@@ -27,6 +27,7 @@ from torchcreator._torch.tensors import (
     is_plain_meta,
     set_accumulation_hooks,
     viewers,
+    wraps_others,
 )
 
 Object = tuple[torch.Tensor, Ref]
@@ -141,6 +142,25 @@ def _ways_on(value: Any) -> Any:
 _LIBRARIES = frozenset({ModuleType, CodeType})
 
 
+def gradients_of(objects: Objects) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Take the gradients away from recorded tensor objects, and return the pairs.
+
+    Torch refuses a gradient on another device than its tensor: both have to be filled first.
+    """
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for tensor in [tensor for recorded in objects.values() for tensor, _ in recorded]:
+        if tensor.is_leaf and tensor.grad is not None:
+            found.append((tensor, tensor.grad))
+            tensor.grad = None
+    return found
+
+
+def put_gradients(gradients: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Give the gradients back, each in the form that its tensor has now."""
+    for tensor, gradient in gradients:
+        tensor.grad = gradient.to(device=tensor.device, dtype=tensor.dtype)
+
+
 def replace(tensor: torch.Tensor, real: torch.Tensor, *, requires_grad: bool | None = None) -> None:
     """Put ``real`` into a meta tensor object, which keeps its class, attributes and hooks.
 
@@ -173,14 +193,17 @@ def put_data(parameter: nn.Parameter, data: torch.Tensor) -> None:
     It has no gradient after that: integer dtypes are refused while there is one.
     """
     parameter.requires_grad_(False)
-    if can_share_data(parameter, data):
+    if not wraps_others(parameter) and can_share_data(parameter, data):
         parameter.data = data
     else:
         replace(parameter, data.view_as(data), requires_grad=False)
 
 
 def named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """Return every parameter, buffer and plain tensor attribute of a model by each full name."""
+    """Return every parameter, buffer and plain tensor attribute of a model by each full name.
+
+    A gradient that one of them has follows as an attribute, and so does what one of them wraps.
+    """
     parameters: list[tuple[str, torch.Tensor]] = []
     buffers: list[tuple[str, torch.Tensor]] = []
     attributes: list[tuple[str, torch.Tensor]] = []
@@ -194,6 +217,11 @@ def named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
             for name, value in held.items():
                 if type(value) not in _NO_TENSORS and isinstance(value, torch.Tensor):
                     found.append((prefix + name, value))
+                    if value.is_leaf and value.grad is not None:
+                        attributes.append((f"{prefix}{name}.grad", value.grad))
+                    if wraps_others(value):
+                        inner = [(f"{prefix}{name}.{n}", v) for n, v in vars(value).items()]
+                        attributes += [item for item in inner if isinstance(item[1], torch.Tensor)]
     return [*parameters, *buffers, *attributes]
 
 

@@ -25,6 +25,7 @@ class Traits(NamedTuple):
     returns_tensors: bool = True
     takes_dtype: bool = False
     lone: bool = False  # takes no other tensor than its first argument
+    unlike: bool = False  # gives another kind of tensor on meta than elsewhere
 
 
 _FILLS = frozenset(
@@ -101,6 +102,7 @@ def _read(func: OpOverload) -> Traits:
         returns_tensors=any("Tensor" in str(result.type) for result in schema.returns),
         takes_dtype="dtype" in words,
         lone=tensors == [0],
+        unlike=name.startswith("quantize_"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -10,8 +11,10 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from torchcreator._errors import BuildError, VariableTypeError, called, shown
+from torchcreator._call_site import raised_at
+from torchcreator._errors import BuildError, TorchCreatorError, VariableTypeError, called, shown
 from torchcreator._recorder.dispatch_mode import Keeps, Recorder, keep_nothing
+from torchcreator._recorder.failures import failed, note_deferred
 from torchcreator._recorder.function_mode import Disguise
 from torchcreator._recorder.live_tensors import (
     Handed,
@@ -116,6 +119,7 @@ class Recording:
     def attach(self, model: nn.Module) -> None:
         """Leave the recording with a deferred model, whose copies take it along."""
         model.__dict__[DEFERRED] = self
+        note_deferred(self.tape)
         self.original = weakref.ref(model)
 
     def storage_of(self, tensor: torch.Tensor) -> int | None:
@@ -143,6 +147,10 @@ class Recording:
             if empty is not None and memory.nbytes():
                 self._check_initialised(numbers, storage, memory, empty)
         return memory
+
+    def found(self, storage: int) -> torch.UntypedStorage:
+        """Return the same, whatever the constructor left uninitialised."""
+        return self._replay(self.tape.slice([storage]), storage)
 
     def value(self, ref: Ref) -> torch.Tensor:
         """Return the value of a recorded tensor at the end, in memory of its own."""
@@ -186,14 +194,7 @@ class Recording:
         return environment[storage]
 
     def _failed(self, storage: int, error: ReplayError) -> BuildError:
-        op, cause = error.op, error.__cause__
-        reason = str(cause).partition("\n")[0]
-        return BuildError(
-            f"Replaying {op.name} for {self.label(storage)!r} failed; it was called at {op.line}.",
-            f"{type(cause).__name__}: {reason}",
-            "Construct the model without build() to see whether the constructor itself fails; "
-            "if it does not, do this after build(), or give the parameter a value by a creator.",
-        )
+        return error.told(repr(self.label(storage)))
 
     def _check_initialised(
         self, numbers: list[int], storage: int, memory: torch.UntypedStorage, empty: Op
@@ -269,13 +270,19 @@ def record(
         if not isinstance(model, nn.Module):  # whatever its annotation says
             raise _not_a_module(factory, model)
         known = recording.name(model, log)
-    except BaseException:
+    except BaseException as error:
         draws.put_back()
-        raise
+        if isinstance(error, TorchCreatorError) or not _OF_MEMORY.search(str(error)):
+            raise
+        raise failed(error, f"{called(factory)} is recorded", raised_at(error)) from error
     if find:
         return model, recording, recording.all_objects(known, [model, factory, args, kwargs])
     recording.handed.kept()  # lets go of the others
     return model, recording, {}
+
+
+_OF_MEMORY = re.compile(r"\b[Mm]eta\b|not allocated|INTERNAL ASSERT")
+"""What torch's errors say that have to do with tensors without memory."""
 
 
 def _not_a_module(factory: Callable[..., Any], made: object) -> VariableTypeError:
