@@ -23,6 +23,8 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
 }
 
+FOUND_FIRST = {"recipes.md": 4.0, "quickstart.md": 2.0}
+
 FENCED = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(\[[^\]]+\]\()([^)#\s]+)((?:#[^)\s]*)?\))")
 DIAGRAM = re.compile(r'<img [^>]*src="[^"]*?\bimages/([\w-]+\.svg)"[^>]*>')
@@ -48,6 +50,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **kwargs: Any) -> str:
     """Lead links out of docs/ to the pages made of those files, names to their entries."""
+    page.meta["search"] = {"boost": _boost(page.file.src_uri)}
     if page.file.generated_by:
         return markdown
     if page.file.src_uri == "reference.md":
@@ -58,6 +61,13 @@ def on_page_markdown(markdown: str, page: Page, **kwargs: Any) -> str:
 def on_page_content(html: str, **kwargs: Any) -> str:
     """Put diagrams into the page itself, where its colours reach them."""
     return DIAGRAM.sub(lambda found: (ROOT / "docs/images" / found[1]).read_text(), html)
+
+
+def _boost(uri: str) -> float:
+    """Return how early a page comes in the search: what is read first, first; listings last."""
+    if uri in FOUND_FIRST:
+        return FOUND_FIRST[uri]
+    return 0.2 if uri.startswith(("files/", "api/", "reference", "changelog")) else 1.0
 
 
 def _outside(files: Files) -> set[str]:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from torchcreator._api import named_specs as named_specs
     from torchcreator._api import param_groups as param_groups
     from torchcreator._api import read_value as read_value
+    from torchcreator._api import recreate as recreate
     from torchcreator._api import spec_of as spec_of
     from torchcreator._api import variable as variable
 
@@ -90,6 +91,7 @@ __all__ = [
     "named_specs",
     "param_groups",
     "read_value",
+    "recreate",
     "report",
     "spec_of",
     "testing",

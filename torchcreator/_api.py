@@ -9,6 +9,7 @@ from __future__ import annotations
 from torchcreator._access.assign import assign, assign_add, assign_sub, read_value
 from torchcreator._build.build import build, defer
 from torchcreator._build.materialize import materialize
+from torchcreator._build.recreate import recreate
 from torchcreator._chain.default import default_creator
 from torchcreator._chain.scope import creator_scope
 from torchcreator._chain.variable import variable
@@ -70,6 +71,7 @@ __all__ = [
     "named_specs",
     "param_groups",
     "read_value",
+    "recreate",
     "spec_of",
     "variable",
 ]

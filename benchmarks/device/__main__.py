@@ -74,8 +74,9 @@ class Run:
                 seconds=self.left(part, since),
             )
         for number, questions in enumerate(part.questions):
-            share = self.left(part, since) / (len(part.questions) - number)
-            self.rows += self._answers(questions, share)
+            following = sum(one.share for one in part.questions[number:])
+            seconds = self.left(part, since) * questions.share / following
+            self.rows += self._answers(questions, seconds)
 
     def _answers(self, questions: Questions, seconds: float) -> list[Row]:
         """Ask some rows of the speed table; what there is no time for is no failure."""

@@ -14,10 +14,17 @@ TESTS = "tests/device"
 
 @dataclass(frozen=True)
 class Questions:
-    """Rows of the speed table: those of a file that contain all the words."""
+    """Rows of the speed table: those of a file that contain all the words.
+
+    Attributes:
+        file: The file.
+        words: The words.
+        share: How much of the part's time they take, beside the others' shares.
+    """
 
     file: str
     words: tuple[str, ...] = ()
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,8 @@ PARTS = (
         "the speed table",
         8.0,
         questions=(
-            Questions("build"),
-            Questions("constraints"),
+            Questions("build", share=6),
+            Questions("constraints", share=2),
             Questions("stock_modules"),
             Questions("core"),
             Questions("lookup"),

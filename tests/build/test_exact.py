@@ -230,7 +230,7 @@ class Normals(nn.Module):
 
 def test_draws_tell_their_pieces():
     """A draw that may be cut is drawn in pieces as in one."""
-    draw = Draw(64, 64, 0, 1.0, 1, 1, torch.Tensor.uniform_, (0.0, 1.0))
+    draw = Draw(64, 64, 0, 1.0, 1, 1, fill=torch.Tensor.uniform_, numbers=(0.0, 1.0))
     whole, halves = torch.empty(64), torch.empty(64)
     draw.run(whole, torch.Generator().manual_seed(0))
     generator = torch.Generator().manual_seed(0)

@@ -85,3 +85,10 @@ def test_a_model_is_no_factory(name):
     words = rf"(?s){name}\(\) got a Linear that is made already.*{name}\(Linear, \.\.\.\)"
     with pytest.raises(TypeError, match=words):
         CALLERS[name](nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("make", [tc.build, tc.defer], ids=["build", "defer"])
+def test_the_factory_refuses_what_it_does_not_take(make):
+    """What a type checker would have told is the factory's own error."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'nonsense'"):
+        make(nn.Linear, 2, 2, nonsense=3)

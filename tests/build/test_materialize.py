@@ -137,18 +137,26 @@ def test_never_deferred():
 
 
 def test_part_and_wrapper():
-    """A part of a deferred model, and a wrapper around one, are errors that say what to pass."""
-    model = defer(Net)
-    with pytest.raises(BuildError, match="It may be part of a deferred model"):
-        materialize(model.layer)
-    with pytest.raises(BuildError, match=r"Call materialize\(model\.0\)"):
-        materialize(nn.Sequential(model))
+    """A part of a deferred model, and a wrapper around one, get the values of the whole."""
+    model, whole = defer(Net, seed=0), build(Net, seed=0)
+    assert torch.equal(materialize(model.layer).weight, whole.layer.weight)
+    assert_same_model(materialize(nn.Sequential(model))[0], whole)
+    assert model.optimizer.param_groups[0]["params"][0] is model.layer.weight
+
+
+def test_two_deferred_models():
+    """Parts of two deferred models in one are an error that says what to do."""
+    model = nn.Sequential(defer(nn.Linear, 2, 2), defer(nn.Linear, 2, 2))
+    with pytest.raises(BuildError, match=r"'1\.weight' comes from another deferred model"):
+        materialize(model)
+    materialize(model[1])
+    assert not any(parameter.is_meta for parameter in materialize(model).parameters())
 
 
 def test_exchanged_since():
     """A parameter exchanged for one of another shape is an error that names it."""
     model = copy.deepcopy(defer(Net))
-    model.layer.weight = nn.Parameter(torch.empty(3, 3, device="meta"))
+    model.layer.weight.data = torch.empty(3, 3, device="meta")
     with pytest.raises(BuildError, match=r"'layer\.weight' has another shape(.|\n)*\(3, 3\)"):
         materialize(model)
 

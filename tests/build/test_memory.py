@@ -85,7 +85,7 @@ def test_one_process(make, most, tmp_path):
 @pytest.mark.parametrize("seed", [None, 0], ids=["exact", "seeded"])
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_shards(world_size, seed, tmp_path):
-    """No rank's peak exceeds its shards and one full parameter."""
+    """No rank's peak exceeds its shards and a little: nothing is made whole."""
 
     def make():
         model = defer(Twice, seed=seed)
@@ -94,4 +94,4 @@ def test_shards(world_size, seed, tmp_path):
         return materialize(fully_shard(model))
 
     for peak in run_ranks(lambda _: rise(make), world_size, tmp_path):
-        assert peak <= MODEL / world_size + PARAMETER + SLACK
+        assert peak <= MODEL / world_size + SLACK

@@ -18,8 +18,5 @@ def printed(capsys, *arguments):
 
 def table(text):
     """Return the cells of the plain table, by heading, for each row."""
-    head, *lines = text.partition("\n\n")[0].splitlines()
-    starts = [found.start() for found in re.finditer(r"\S+", head)]
-    ends = [*starts[1:], None]
-    rows = [[line[a:b].strip() for a, b in zip(starts, ends, strict=True)] for line in lines]
-    return [dict(zip(head.split(), row, strict=True)) for row in rows]
+    head, *lines = [re.split(" {2,}", line) for line in text.partition("\n\n")[0].splitlines()]
+    return [dict(zip(head, cells, strict=True)) for cells in lines]

@@ -54,7 +54,8 @@ def test_the_extra_must_be_there(absent, capsys, monkeypatch):
     line = capsys.readouterr().err
     for name in absent:
         assert name.replace("sklearn", "scikit-learn") in line
-    assert line.endswith("not installed; run: pip install 'torchcreator[demo]'\n")
+    names = " ".join(name.replace("sklearn", "scikit-learn") for name in absent)
+    assert line.endswith(f"not installed; run: pip install {names}\n")
     assert line.count("\n") == 1
 
 

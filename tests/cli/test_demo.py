@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -80,9 +81,15 @@ def test_two_ranks_learn_and_every_claim_holds():
     assert "6/6 epochs" in printed
     assert [line[0] for line in verdicts(printed)] == ["✓"] * 7
     assert "scans_seen reads 8,616, the scans fed to the ranks (4,308 + 4,308)" in printed
-    *_, source, page, command = printed.splitlines()
+    begins, *shown, source, page, command = printed.splitlines()
+    assert begins == "Starting 2 processes to learn handwritten digits ..."
+    assert "def classifier() -> nn.Sequential:" in [line.rstrip() for line in shown]
+    assert max(len(line.rstrip()) for line in shown) <= 80
+    assert "the lowest rank's (the bar: rank 0's)" in printed
     assert "def classifier()" in Path(source.rpartition(" ")[2]).read_text()
-    assert command.endswith("torchcreator inspect torchcreator._cli.demo.example:classifier")
+    run = shlex.split(command.partition(": ")[2])
+    listed = subprocess.run(run, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "hidden.weight" in listed
     path = Path(page.removeprefix("Its variables, to look at: "))
     assert "hidden.weight" in path.read_text()
     path.unlink()
@@ -100,11 +107,10 @@ def test_one_rank_works(tmp_path, capfd):
 
 
 def test_a_page_that_cannot_be_written_is_said(tmp_path, capfd):
-    """The demo ends with one line about it, and status 2."""
-    status, _, complaints = here(
-        capfd, "--world-size", "1", "--epochs", "1", "--html", str(tmp_path)
-    )
+    """The demo ends with one line about it, and status 2, before it has trained."""
+    status, printed, complaints = here(capfd, "--html", str(tmp_path))
     assert status == 2
+    assert "training" not in printed
     assert complaints == (
         f"torchcreator demo: error: {str(tmp_path)!r} cannot be written: Is a directory\n"
     )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import time
 
 import pytest
 
 from tests.cli.inspected import inspect, printed, table
+from torchcreator._cli.commands import EXAMPLES
 
 pytestmark = pytest.mark.usefixtures("models")
 
@@ -101,3 +104,68 @@ def test_an_earlier_document_is_compared(capsys, tmp_path):
     with_before = (tmp_path / "page.html").read_text()
     inspect("modelsfortest:Net", "--html", "page.html")
     assert len(with_before) > len((tmp_path / "page.html").read_text())
+
+
+def test_repeated_blocks_are_one_line(capsys):
+    """Blocks that are alike fold, with their count and all their bytes; ``--all`` unfolds them."""
+    arguments = ("modelsfortest:Net", "[2, 5]", "--depth", "2")
+    text = printed(capsys, *arguments)
+    first, *_ = table(text)
+    assert (first["name"], first["count"], first["bytes"]) == ("layers.0–4.weight", "5 ×", "80")
+    assert re.search(r"^  layers.0–4 +10 +30 +120 ", text, re.MULTILINE)
+    assert len(table(printed(capsys, *arguments, "--all"))) == 12
+    assert "count" not in printed(capsys, *arguments, "--all")
+
+
+def test_sizes_are_sorted_as_they_are_shown(capsys):
+    """By bytes, a fold stands where all its blocks together belong."""
+    text = printed(capsys, "modelsfortest:Net", "[2, 5]", "--sort", "bytes", "--reverse")
+    sizes = [int(row["bytes"].replace(",", "")) for row in table(text)]
+    assert sizes == sorted(sizes, reverse=True) == [80, 40, 8, 4]
+    text = printed(capsys, "modelsfortest:Net", "[2, 5]", "--sort", "elements")
+    assert [row["name"] for row in table(text)][-1] == "layers.0–4.weight"
+
+
+def test_numbers_are_grouped(capsys):
+    """Thousands have separators, in the table and in the totals."""
+    text = printed(capsys, "modelsfortest:Net", "[1000]")
+    assert table(text)[0]["bytes"] == "4,000,000"
+    assert re.search(r"^total +6 +2,003,001 +8,012,004 +7.6 MiB$", text, re.MULTILINE)
+
+
+def test_training_is_estimated(capsys):
+    """``--training`` adds what a rank takes, in the dtype and on the ranks that are asked for."""
+    asked = ("--training", "adamw", "--dtype", "bf16", "--ranks", "2")
+    text = printed(capsys, "modelsfortest:Net", *asked)
+    assert {row["dtype"] for row in table(text)} == {"bfloat16"}
+    assert "training, on each of 2 ranks" in text
+    document = json.loads(printed(capsys, "modelsfortest:Net", *asked, "--json"))
+    assert document["training"]["replicated"] == {
+        "parameters": 30,
+        "gradients": 24,  # the head is frozen
+        "states": 48,
+        "together": 102,
+    }
+
+
+def test_69_billion_parameters_take_less_than_two_seconds(capsys, tmp_path):
+    """A model of any size is listed and estimated in a moment."""
+    source = "from torch import nn\ndef big(): return nn.ModuleList("
+    (tmp_path / "largefortest.py").write_text(
+        f"{source}nn.Linear(2**16, 2**16) for _ in range(16))\n"
+    )
+    began = time.process_time()
+    text = printed(capsys, "largefortest:big", "--training", "adamw", "--ranks", "8")
+    assert time.process_time() - began < 2
+    assert re.search(r"^total +32 +68,720,525,312 ", text, re.MULTILINE)
+
+
+def test_the_examples_of_the_help_run(capsys):
+    """Every line that ``--help`` shows as an example does something."""
+    for line in EXAMPLES.splitlines()[1:]:
+        program, command, *arguments = shlex.split(line)
+        assert program == "torchcreator"
+        if "transformers" in line:
+            pytest.importorskip("transformers")
+        if command != "demo":  # in test_demo.py
+            assert printed(capsys, *arguments)

@@ -38,6 +38,13 @@ COMPLAINTS = {
     "a directory": (["modelsfortest:Net", "--html", "."], "'.' cannot be written: Is a directory"),
     "nothing before": (["modelsfortest:Net", "--against", "no.json"], "'no.json' cannot be read"),
     "damaged before": (["modelsfortest:Net", "--against", "modelsfortest.py"], "is no inventory"),
+    "no dtype": (
+        ["modelsfortest:Net", "--dtype", "bf61"],
+        "floating dtype (did you mean 'bf16'",
+    ),
+    "an integer dtype": (["modelsfortest:Net", "--dtype", "int8"], "'int8' is no floating dtype"),
+    "no optimizer": (["modelsfortest:Net", "--training", "adan"], "'adan' (did you mean 'adam'?)"),
+    "ranks for nothing": (["modelsfortest:Net", "--ranks", "2"], "add --training OPTIMIZER"),
     "JSON against": (["modelsfortest:Net", "--json", "--against", "x"], "print JSON without it"),
 }
 

@@ -1,4 +1,4 @@
-"""Each ready-made creator alone, and any two of them in both orders, in a scope and in a build."""
+"""Each ready-made creator alone, in all three moments, and any two of them in both orders."""
 
 from __future__ import annotations
 
@@ -190,6 +190,19 @@ def test_any_two_compose_in_a_build(pair, have):
     assert model.decoder.weight is model.encoder[0].weight
 
 
+@pytest.mark.parametrize("name", CREATORS)
+def test_each_serves_a_finished_model(name, have):
+    """What a creator promises holds for a model that comes from somewhere; ties stay ties."""
+    model = Tied()
+    with tc.creator_scope(CREATORS[name](have)):
+        tc.recreate(model)
+    assert all(isinstance(parameter, nn.Parameter) for parameter in model.parameters())
+    assert broken(model, {name}) == []
+    assert model.decoder.weight is model.encoder[0].weight
+    if name == "record":
+        assert have["ledger"].names == [name for name, _ in model.named_parameters()]
+
+
 @pytest.mark.parametrize("pair", IN_A_SCOPE, ids="-".join)
 def test_any_two_compose_around_stock_modules(pair, have):
     """What two creators promise holds in both orders, for stock modules in a plain scope."""
@@ -225,5 +238,5 @@ def test_nothing_is_made_where_that_is_forbidden(order, other, have):
 
 def test_the_list_of_creators_is_complete():
     """Every creator that is public is held to its promise here."""
-    others = {"Entry", "Ledger", "forbid"}
+    others = {"Entry", "Ledger", "elementwise", "forbid"}
     assert set(CREATORS) == set(CLAIMS) == set(creators.__all__) - others

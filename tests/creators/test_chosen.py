@@ -99,7 +99,7 @@ def test_a_pattern_that_matches_nothing_is_told(pattern, words):
 def test_in_a_plain_scope_the_warning_speaks_of_full_names():
     """A pattern with a path cannot match a local name: the warning says what knows full ones."""
     with (
-        pytest.warns(UserWarning, match=r"(?s)local names.*build\(\) or defer\(\)"),
+        pytest.warns(UserWarning, match=r"(?s)local names.*build\(\), defer\(\) or recreate\(\)"),
         tc.creator_scope(creators.freeze(name="body.*")),
     ):
         body()

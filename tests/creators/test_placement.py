@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,6 +11,20 @@ import torchcreator as tc
 from torchcreator import build
 from torchcreator._torch.fakes import fake_mode, is_fake
 from torchcreator.creators import cast, fake, meta, on
+
+
+class InFile:
+    """What can be sliced and not called, as safetensors' slices are."""
+
+    def __init__(self, tensor):
+        self._tensor = tensor
+
+    def get_shape(self):
+        return list(self._tensor.shape)
+
+    def __getitem__(self, index):
+        return self._tensor[index]
+
 
 BOTH = pytest.mark.parametrize("make", [lambda f, *args: f(*args), build], ids=["scope", "build"])
 
@@ -62,7 +77,12 @@ VALUES = {
     "double": (torch.ones(2, dtype=torch.float64), torch.float16),
     "with a gradient": (torch.ones(2, requires_grad=True), torch.float16),
     "callable": (lambda: torch.ones(2), torch.float16),
-    "callable of floats": (lambda: [1.0, 2.0], torch.float32),
+    "callable of floats": (lambda: [1.0, 2.0], torch.float16),
+    "callable array": (lambda: np.ones(2), torch.float16),
+    "array": (np.ones(2), torch.float16),
+    "integer array": (np.ones(2, dtype=np.int16), torch.int16),
+    "in a file": (InFile(torch.ones(2)), torch.float16),
+    "integers in a file": (InFile(torch.ones(2, dtype=torch.int8)), torch.int8),
     "integers": ([1, 2], torch.int64),
     "bool": (True, torch.bool),
     "integer tensor": (torch.ones(2, dtype=torch.int8), torch.int8),

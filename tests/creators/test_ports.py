@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ import torchcreator as tc
 from torchcreator import build
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+CREATORS = sorted(path.stem for path in (EXAMPLES / "creators").glob("*.py"))
 PORTS = sorted(path.stem for path in (EXAMPLES / "ports").glob("*.py"))
 
 
@@ -33,15 +36,22 @@ def test_there_are_seven():
     assert tested == set(PORTS)
 
 
-def test_the_ports_run_as_scripts():
-    """Each file is a program, too."""
+@pytest.mark.slow
+def test_they_run_as_scripts():
+    """Each file is a program, too, that shows something."""
     code = "import runpy, sys\nfor path in sys.argv[1:]: runpy.run_path(path, run_name='__main__')"
-    paths = [str(EXAMPLES / "ports" / f"{name}.py") for name in PORTS]
+    paths = [str(path) for path in EXAMPLES.glob("*/*.py") if path.stem in PORTS + CREATORS]
     done = subprocess.run(
         [sys.executable, "-c", code, *paths], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") >= len(PORTS)
+    assert done.stdout.count("\n") >= len(paths)
+    for shown in (
+        "recreate 0.lora_a, 0.lora_b\n",
+        "25% of the memory, outputs within 0.01\n",
+        "width 256: 0.weight 0.00100, 0.bias 0.00100, 2.weight 0.00025, 2.bias 0.00100\n",
+    ):
+        assert shown in done.stdout
 
 
 def test_port_replica_local():
@@ -124,30 +134,102 @@ def test_port_lazy_variables():
     assert isinstance(table, nn.Parameter)
 
 
-def test_lora_trains_the_update_alone():
-    """At first the adapted model is the model; then only a and b move."""
-    lora = example("lora")
+def layers():
+    return nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+
+
+def in_a_scope(creator, factory):
+    with tc.creator_scope(creator):
+        return factory()
+
+
+def in_a_build(creator, factory):
+    with tc.creator_scope(creator):
+        return build(factory)
+
+
+def deferred(creator, factory):
+    model = tc.defer(factory)
+    with tc.creator_scope(creator):
+        return tc.materialize(model)
+
+
+def finished(creator, factory):
+    model = factory()
+    with tc.creator_scope(creator):
+        return tc.recreate(model)
+
+
+MOMENTS = {"scope": in_a_scope, "build": in_a_build, "defer": deferred, "recreate": finished}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_lora_trains_the_update_alone(moment):
+    """In every moment: at first the adapted model is the model; then only what it adds moves."""
     torch.manual_seed(1)
-    plain = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
-    with tc.creator_scope(tc.creators.where(lora.mark, module=nn.Linear)):
-        model = build(lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2)))
-    model.load_state_dict(plain.state_dict())
-    lora.lora(model, rank=2)
+    plain = layers()
+    lora = example("lora").lora(rank=2)
+    model = MOMENTS[moment](lora, layers)
     x = torch.randn(3, 6)
+    model.load_state_dict(plain.state_dict(), strict=False)
     assert torch.equal(model(x), plain(x))
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
-    assert {name.rsplit(".", 1)[1] for name in trained} == {"a", "b"}
+    assert sorted(trained) == ["0.lora_a", "0.lora_b", "2.lora_a", "2.lora_b"]
+    assert model[0].lora_a.shape == (2, 6)
+    assert model[0].lora_b.shape == (5, 2)
+    twin = copy.deepcopy(model)
     model(x).square().sum().backward()
     torch.optim.SGD(model.parameters(), lr=0.1).step()
     assert not torch.equal(model(x), plain(x))
+    assert torch.equal(twin(x), plain(x))
+    assert torch.equal(model[0].weight, plain[0].weight)
 
 
-def test_quantised_weights_are_eight_bits():
+@pytest.mark.parametrize("moment", ["build", "recreate"])
+def test_lora_adapts_what_it_is_asked_to(moment):
+    """The others are frozen, and creators further out are asked about the update."""
+    lora = example("lora").lora(rank=2, name="2.*")
+    ledger, cast = tc.creators.Ledger(), tc.creators.cast(torch.float64)
+    if moment == "build":
+        with tc.creator_scope(tc.creators.record(ledger), cast, lora):
+            model = build(layers)
+    else:
+        model = layers()
+        with tc.creator_scope(tc.creators.record(ledger), cast, lora):
+            tc.recreate(model)
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert trained == ["2.lora_a", "2.lora_b"]
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    added = ["2.lora_a", "2.lora_b"]
+    assert ledger.names == ["0.weight", "0.bias", "2.weight", *added, "2.bias"]
+
+
+def test_a_failing_lora_adds_nothing():
+    """A finished model that could be adapted in part only is what it was."""
+    lora = example("lora").lora(rank=2)
+    model = layers()
+    x = torch.randn(3, 6)
+    before, names = model(x), list(model.state_dict())
+
+    def fails(next_creator, **kwargs):
+        assert kwargs["name"] != "2.lora_b"
+        return next_creator(**kwargs)
+
+    with tc.creator_scope(fails, lora), pytest.raises(AssertionError):
+        tc.recreate(model)
+    assert list(model.state_dict()) == names
+    assert torch.equal(model(x), before)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("moment", ["build", "defer", "recreate"])
+def test_quantised_weights_are_eight_bits(moment):
     """Each weight is within half a level of what it was, in a byte."""
     port = example("quantised")
-    whole = build(nn.Linear, 20, 5, seed=0)
-    with tc.creator_scope(port.eight_bits):
-        model = port.quantised(build(nn.Linear, 20, 5, seed=0))
+    torch.manual_seed(0)
+    whole = nn.Linear(20, 5)
+    torch.manual_seed(0)
+    model = port.quantised(MOMENTS[moment](port.eight_bits, lambda: nn.Linear(20, 5)))
     levels = model.parametrizations.weight.original
     assert levels.dtype == torch.int8
     error = (model.weight - whole.weight).abs()
@@ -159,20 +241,25 @@ def test_quantised_weights_are_eight_bits():
 def test_mup_scales_the_learning_rate_with_the_width():
     """Hidden matrices learn at 1 / width of the base; the output begins at zero."""
     port = example("mup")
-    creator = port.mup(lr=0.1, base_width=4, output="2.weight")
-    with tc.creator_scope(creator):
-        model = build(lambda: nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2)))
+    creators = port.mup(lr=0.1, base_width=4, first="0.weight", last="4.weight")
+    with tc.creator_scope(*creators):
+        model = build(
+            lambda: nn.Sequential(
+                *(nn.Linear(9, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 2))
+            )
+        )
     rates = {
         id(p): group["lr"] for group in tc.param_groups(model, lr=0.1) for p in group["params"]
     }
-    assert [rates[id(p)] for p in model.parameters()] == [0.1, 0.1, 0.1 * 4 / 16, 0.1]
-    assert (model[2].weight == 0).all()
+    assert [rates[id(p)] for p in model.parameters()] == [0.1, 0.1, 0.1 / 4, 0.1, 0.1 / 4, 0.1]
+    assert (model[4].weight == 0).all()
+    assert (model[2].weight != 0).all()
 
 
 @pytest.mark.parametrize("name", ["lora", "quantised", "mup"])
 def test_each_creator_is_short(name):
-    """LoRA, quantisation and muP take less than forty lines of code each."""
+    """LoRA, quantisation and muP take less than forty lines of code each, before they are shown."""
     (path,) = EXAMPLES.glob(f"*/{name}.py")
-    body = path.read_text().split('"""', 2)[2]
+    body = re.split(r"def (?:model|main)\(", path.read_text().split('"""', 2)[2])[0]
     code = [row for row in body.splitlines() if row.strip() and "import" not in row]
     assert len(code) < 40

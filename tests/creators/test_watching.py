@@ -111,5 +111,5 @@ def test_progress_without_tqdm_says_what_to_install(monkeypatch):
     """On a terminal, none to draw the bar is an error with the remedy."""
     stand_in(monkeypatch)
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    with pytest.raises(ImportError, match=r"pip install 'torchcreator\[progress\]'"):
+    with pytest.raises(ImportError, match=r"pip install tqdm"):
         progress()

@@ -56,6 +56,11 @@ def test_a_scaler_skips_on_all_ranks_or_on_none(played):
             assert stepped == ([-2.0, -4.0], [0.0], 2.0)
 
 
+def test_a_scaler_skips_shards_on_all_ranks_or_on_none(played):
+    """An infinity in one rank's own gradient is seen in the shards of all, and the scale is one."""
+    assert played["scaled_in_shards"] == [[([1.0, 1.0], 2.0), ([-2.0, -4.0], 2.0)]] * 2
+
+
 def test_what_is_written_alike_is_left_alone(played):
     """Gradients that all ranks scale by one factor are neither averaged nor warned of."""
     assert played["all_equal"] == [([], [-0.5, -1.5])] * 2

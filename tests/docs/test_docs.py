@@ -70,8 +70,9 @@ with_examples = [page for page in PAGES if any(examples(page))]
 
 
 @pytest.mark.parametrize("page", with_examples, ids=title)
-def test_examples_run_and_print_what_is_shown(page):
+def test_examples_run_and_print_what_is_shown(page, tmp_path, monkeypatch):
     """The examples of a page run in order, and print what the page says they print."""
+    monkeypatch.chdir(tmp_path)  # files that they write are theirs
     if "from transformers import" in page.read_text():
         pytest.importorskip("transformers")  # one of the test extra, and large
     names = {"__name__": "page"}
@@ -139,7 +140,7 @@ def anchors(page):
 def test_anchors_are_made_of_headings():
     """A heading's anchor is in lower case, without punctuation, with hyphens for blanks."""
     assert "the-life-of-a-call" in anchors(ROOT / "docs/architecture.md")
-    assert "coming-from-" in anchors(README)
+    assert "is-it-fast" in anchors(README)
 
 
 def test_the_navigation_has_every_page():

@@ -40,6 +40,14 @@ EXPECTED = {
         answer.weight        (4, 16)    torch.bfloat16  trained
         answer.bias          (4,)       torch.float32   trained
         """,
+    "finished_model.py": """
+        15 parameters, the same objects: True
+        decay: [(6, 0.1), (9, 0.0)]
+        constrained: ['1.linear1.weight', '1.linear2.weight']
+        on meta: {'meta'}
+        from the checkpoint: {'torch.bfloat16'}
+        declared as before: ['sum', 'sum']
+        """,
     "data_parallel.py": """
         rank 0: 0.weight  auto, sum    [3.0, 3.0]
         rank 0: 1.weight  auto, none   [1.5, 1.5]

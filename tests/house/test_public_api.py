@@ -43,6 +43,7 @@ NAMES = {
     "named_specs",
     "param_groups",
     "read_value",
+    "recreate",
     "spec_of",
     "variable",
 }

@@ -15,8 +15,8 @@ from torchcreator._build.build import build, defer
 from torchcreator._call_site import Line
 from torchcreator._errors import BuildError
 from torchcreator._recorder.fast_paths import SHORTCUTS
+from torchcreator._recorder.origins import DEFERRED
 from torchcreator._recorder.pytree import META
-from torchcreator._recorder.recording import DEFERRED
 
 
 class Passing(TorchFunctionMode):
@@ -239,7 +239,7 @@ def test_a_line_knows_its_number():
 
 def test_one_operation_each():
     """A layer's two parameters are four operations on the tape, each of the line that made it."""
-    tape = defer(lambda: nn.Linear(2, 2)).__dict__[DEFERRED].tape
+    tape = defer(lambda: nn.Linear(2, 2)).__dict__[DEFERRED].recording.tape
     assert [op.name for op in tape.ops] == ["empty", "empty", "kaiming_uniform_", "uniform_"]
     assert {op.line.file for op in tape.ops} == {__file__}
 

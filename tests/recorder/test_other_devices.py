@@ -66,6 +66,30 @@ except ValueError as error:  # torch has no kernels for it
     assert str(error).startswith("The device of variable 'gain' is 'ours:1'.")
 else:
     raise AssertionError("it was made")
+
+
+class SeedsAll(nn.Linear):
+    def __init__(self):
+        torch.manual_seed(7)
+        super().__init__(2, 2)
+
+
+def states():
+    return [torch.get_rng_state(), *(g.get_state() for g in ours.default_generators)]
+
+
+ours._is_in_bad_fork = lambda: False
+ours.manual_seed_all = lambda seed: [g.manual_seed(seed) for g in ours.default_generators]
+torch.manual_seed(3)
+before = states()
+for make in (tc.defer, lambda factory: tc.build(factory, seed=0)):
+    make(SeedsAll)
+    assert all(map(torch.equal, states(), before)), make
+tc.build(SeedsAll)
+built = states()
+SeedsAll()
+assert all(map(torch.equal, states(), built))
+assert torch.equal(built[1], torch.Generator().manual_seed(7).get_state())
 '''
 
 

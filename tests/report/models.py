@@ -73,3 +73,13 @@ class Llama(nn.Module):
         self.layers = nn.ModuleList(Block(width, hidden, keys) for _ in range(layers))
         self.norm = nn.RMSNorm(width)
         self.head = nn.Linear(width, words, bias=False)
+
+
+class Hostile(nn.Module):
+    """A model whose names and tags would do harm where they are not escaped."""
+
+    def __init__(self):
+        super().__init__()
+        tags = {"<img src=x onerror=alert(1)>": "</td><script>alert(2)</script>"}
+        value = tc.variable([1.0], name="x", tags=tags)
+        self.register_parameter("<script>alert('\x1b[31m')</script>\n", value)

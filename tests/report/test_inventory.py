@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.report.models import Scoped, Tied, frozen
-from torchcreator.report import _files, _text
+from tests.report.models import Hostile, Scoped, Tied, frozen
+from torchcreator.report import _files
 from torchcreator.report._text import printable, size
 
 GUIDE = Path(__file__).parents[2] / "docs/guides/inspecting.md"
@@ -160,41 +160,6 @@ def test_the_document_has_plain_values_of_one_type():
             assert row.keys() == kinds.keys()
             assert all(isinstance(row[key], kind) for key, kind in kinds.items())
     assert tc.inspect(Scoped)["gain"].document()["tags"] == {"decay": "False"}
-
-
-class Hostile(nn.Module):
-    """A model whose names and tags would do harm where they are not escaped."""
-
-    def __init__(self):
-        super().__init__()
-        tags = {"<img src=x onerror=alert(1)>": "</td><script>alert(2)</script>"}
-        value = tc.variable([1.0], name="x", tags=tags)
-        self.register_parameter("<script>alert('\x1b[31m')</script>\n", value)
-
-
-def test_a_notebook_shows_a_table_with_everything_escaped():
-    """Names and tags are text in the notebook's HTML, never markup."""
-    html = tc.inspect(Hostile)._repr_html_()
-    assert "&lt;script&gt;alert(" in html
-    assert "&lt;img src=x" in html
-    assert set(re.findall(r"</?(\w+)", html)) == {
-        *("table", "caption", "thead", "tbody", "tr", "th", "td")
-    }
-    assert html.count("<tr>") == 2
-    assert "onerror=alert(1)&gt;" in html
-
-
-def test_a_notebook_shows_what_says_something(monkeypatch):
-    """Columns in which every variable has the default are left out; so are rows past a limit."""
-    html = tc.inspect(nn.Linear(2, 3))._repr_html_()
-    assert re.findall(r"<th>(\w+)</th>", html) == [
-        *("name", "shape", "dtype", "device", "bytes", "trainable")
-    ]
-    assert "Linear: 2 variables, 36 B" in html
-    monkeypatch.setattr(_text, "MOST_ROWS", 1)
-    html = tc.inspect(nn.Linear(2, 3))._repr_html_()
-    assert html.count("<tr>") == 2
-    assert "<p>and 1 more</p>" in html
 
 
 def test_plain_text_is_aligned_and_harmless():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from torchcreator._torch.dispatch import (
+    TO_COPY,
     DispatchMode,
     OpOverload,
     TorchDispatchMode,
@@ -55,6 +56,13 @@ def test_an_operation_tells_its_schema():
     assert schema.name == "aten::add_"
     assert schema.arguments[0].alias_info.is_write
     assert overload_name(operation) == "Tensor"
+
+
+def test_a_conversion_has_memory_of_its_own():
+    """It has the dtype asked for, and is a copy where that is the same."""
+    tensor = torch.tensor([1.5])
+    assert TO_COPY(tensor, dtype=torch.half).dtype == torch.half
+    assert TO_COPY(tensor, dtype=torch.float).data_ptr() != tensor.data_ptr()
 
 
 def test_a_guard_keeps_modes_from_being_called():

@@ -57,6 +57,7 @@ PATHS = [
     "torch.nn.modules.batchnorm:_NormBase",
     "torch.nn.parallel:DistributedDataParallel._get_active_ddp_module",
     "torch.nn.parallel:DistributedDataParallel._set_params_and_buffers_to_ignore_for_model",
+    "torch.ops.aten._to_copy.default",
     "torch.ops.aten.add.Tensor._overloadname",
     "torch.ops.aten.add.Tensor._schema",
     "torch.Tensor._base",

@@ -88,3 +88,11 @@ for name, parameter, spec in tc.named_specs(build(3)):
     assert_type(name, str)
     assert_type(parameter, nn.Parameter)
     assert_type(spec, tc.VariableSpec)
+
+assert_type(tc.build(nn.Linear, 2, out_features=3, bias=False), nn.Linear)
+assert_type(tc.build(nn.Linear, 2, 3, device="meta", dtype=torch.float64), nn.Linear)
+assert_type(tc.build(nn.Linear, 2, 3, seed=0, device="cpu"), nn.Linear)
+assert_type(tc.build(build, 3), nn.Linear)
+assert_type(tc.build(lambda: nn.Sequential(nn.Linear(2, 3)), seed=None), nn.Sequential)
+assert_type(tc.materialize(tc.defer(nn.Linear, 2, 3)), nn.Linear)
+assert_type(tc.recreate(nn.Linear(2, 3)), nn.Linear)

@@ -55,3 +55,9 @@ tc.variable(1.0, trainable="yes")  # type: ignore[arg-type]  # expected "bool | 
 tc.variable(1.0, constraint=3)  # type: ignore[arg-type]  # expected "Constraint | str | None"
 tc.assign("w", 1.0)  # type: ignore[arg-type]  # "str"
 tc.varable(1.0)  # type: ignore[attr-defined]  # maybe "variable"
+
+tc.build(nn.Linear, 2, 2, bias="no")  # type: ignore[arg-type]  # incompatible type "str"; expected "bool"
+tc.build(nn.Linear, 2, 2, nonsense=3)  # type: ignore[call-arg]  # Unexpected keyword argument "nonsense"
+tc.build(nn.Linear, 2)  # type: ignore[call-overload]  # No overload variant of "build" matches
+tc.defer(nn.Linear, 2, "2")  # type: ignore[call-overload]  # No overload variant of "defer" matches
+tc.recreate(nn.Linear)  # type: ignore[type-var]  # "recreate" cannot be "type[Linear]"

@@ -14,6 +14,9 @@ from torchcreator._recorder.recording import Recording, share
 from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.table import OWN, declare, specs_of
 from torchcreator._build.references import take_over
+from torchcreator._build.sharded_parameter import Shards
+from torchcreator._chain.target import Target
+from torchcreator._torch.modules import without_wrappings
 from torchcreator._recorder.tape import Ref
 from torchcreator._spec.types import NextCreator
 from torchcreator._build.recorded_parameter import RecordedTarget, ask
@@ -24,10 +27,13 @@ Place = tuple[nn.Module, str]
 class _Creation:
     """One pass over the parameters of a model."""
 
-    def __init__(self, model: nn.Module, recording: Recording, objects: Objects) -> None:
+    def __init__(
+        self, model: nn.Module, recording: Recording, objects: Objects, shards: Shards | None
+    ) -> None:
         self.model = model
         self.recording = recording
         self._objects = objects
+        self._shards = shards
         self._memory: dict[int, torch.UntypedStorage] = {}  # of storages that several share
 
     def run(self, chain: NextCreator) -> None:
@@ -119,9 +125,18 @@ class _Creation:
         places: list[Place],
         spec: VariableSpec | None,
     ) -> nn.Parameter:
-        target = RecordedTarget(places[0][0], names[0], parameter, self.recording, self.put)
-        device = self.recording.device_of(parameter)
-        made = ask(chain, target, target.value, device=device, names=names, spec=spec)
+        shards = self._shards
+        if shards is not None and parameter in shards:
+            names = [without_wrappings(name) for name in names]
+            part = shards.target(places[0][0], names[0], parameter)
+            device = shards.device(parameter)
+            made = ask(chain, part, part.value, device=device, names=names, spec=spec)
+            shards.answered(parameter, made)
+            target: Target = part
+        else:
+            target = RecordedTarget(places[0][0], names[0], parameter, self.recording, self.put)
+            device = self.recording.device_of(parameter)
+            made = ask(chain, target, target.value, device=device, names=names, spec=spec)
         declaration: VariableSpec | None = made.__dict__.get(OWN)
         if made is target.made and target.spec is not None:
             declaration = target.spec
@@ -135,7 +150,11 @@ class _Creation:
 
 
 def create_parameters(
-    model: nn.Module, recording: Recording, objects: Objects, chain: NextCreator
+    model: nn.Module,
+    recording: Recording,
+    objects: Objects,
+    chain: NextCreator,
+    shards: Shards | None,
 ) -> None:
     """Call the creators once for each parameter of a recorded model.
 
@@ -144,8 +163,9 @@ def create_parameters(
         recording: Where its values come from.
         objects: Every recorded tensor object, by storage; those that were filled are taken out.
         chain: The creators.
+        shards: Those of the parameters of which this rank has a part.
     """
-    _Creation(model, recording, objects).run(chain)
+    _Creation(model, recording, objects, shards).run(chain)
 
 
 def _laid_out(data: torch.Tensor, ref: Ref) -> bool:

@@ -6,10 +6,11 @@ import functools
 import inspect
 from collections.abc import Callable, Container
 from contextlib import nullcontext
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import torch
 from torch import nn
+from typing_extensions import ParamSpec
 
 from torchcreator._errors import VariableTypeError, called, shown
 from torchcreator._build.fill import fill
@@ -17,13 +18,30 @@ from torchcreator._chain.checks import checked_device
 from torchcreator._chain import open_scopes
 from torchcreator._modules.pinned import keeps
 from torchcreator._recorder.live_tensors import Objects
+from torchcreator._recorder.origins import note_origins
 from torchcreator._recorder.recording import Recording, inside_another_recorder, record
 from torchcreator._spec.types import Device
 
+P = ParamSpec("P")
 Model = TypeVar("Model", bound=nn.Module)
 
+# A type checker holds a factory's arguments against its signature; not beside device= and seed=,
+# for a ParamSpec has no place for them. At run time the factory itself refuses what is wrong.
 
+
+@overload
 def build(
+    factory: Callable[..., Model],
+    *args: Any,
+    device: Device | None,
+    seed: int | None = None,
+    **kwargs: Any,
+) -> Model: ...
+@overload
+def build(factory: Callable[..., Model], *args: Any, seed: int | None, **kwargs: Any) -> Model: ...
+@overload
+def build(factory: Callable[P, Model], *args: P.args, **kwargs: P.kwargs) -> Model: ...
+def build(  # type: ignore[misc]  # it takes some of them for its own
     factory: Callable[..., Model],
     *args: Any,
     device: Device | None = None,
@@ -92,7 +110,19 @@ def build(
     return model
 
 
+@overload
 def defer(
+    factory: Callable[..., Model],
+    *args: Any,
+    device: Device | None,
+    seed: int | None = None,
+    **kwargs: Any,
+) -> Model: ...
+@overload
+def defer(factory: Callable[..., Model], *args: Any, seed: int | None, **kwargs: Any) -> Model: ...
+@overload
+def defer(factory: Callable[P, Model], *args: P.args, **kwargs: P.kwargs) -> Model: ...
+def defer(  # type: ignore[misc]  # it takes some of them for its own
     factory: Callable[..., Model],
     *args: Any,
     device: Device | None = None,
@@ -101,9 +131,9 @@ def defer(
 ) -> Model:
     """Construct a model without memory; `materialize` gives it its values later.
 
-    The model is on the meta device. It can be inspected, deep-copied and sharded (``fully_shard``,
-    ``distribute_module``, ``parallelize_module``), and takes its values, the same ones, at
-    `materialize`. Its default draws start from the default generator's state of now, which
+    The model is on the meta device. It can be inspected, edited, deep-copied, converted and sharded
+    (``fully_shard``, ``distribute_module``, ``parallelize_module``), and takes its values, the same
+    ones, at `materialize`. Its default draws start from the default generator's state of now, which
     deferring leaves as it is: two models deferred in a row without ``seed`` start alike.
 
     Creators are not called before `materialize`. Inside another recorder or a ``FakeTensorMode``
@@ -141,7 +171,7 @@ def defer(
             return factory(*args, **kwargs)
     model, recording, _ = recorded(factory, args, kwargs, device=place, seed=seed, find=False)
     recording.draws.put_back()
-    recording.attach(model)
+    note_origins(model, recording)
     return model
 
 

@@ -20,12 +20,14 @@ class Building:
 
     Attributes:
         model: The model; its parameters get their values one by one.
+        finished: Whether they had values before, which they keep if the creators fail.
         at_end: Called when every parameter and every buffer has its value.
         cleanup: Closed when the build is over, however it ended.
     """
 
     def __init__(self, model: nn.Module, cleanup: ExitStack) -> None:
         self.model = model
+        self.finished = False
         self.at_end: list[Callable[[], None]] = []
         self.cleanup = cleanup
 

@@ -12,6 +12,7 @@ from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._build.progress import bar
 from torchcreator._build.context import under_way
 from torchcreator._build.ask_creators import create_parameters
+from torchcreator._build.sharded_parameter import Shards
 from torchcreator._chain.default import default_creator
 from torchcreator._errors import BuildError
 from torchcreator._recorder.live_tensors import Objects, gradients_of, named_tensors, put_gradients, replace
@@ -21,29 +22,38 @@ from torchcreator._torch.tensors import exchange, moved_shell, wraps_others
 
 
 @under_way
-def fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
-    """Make a recorded model real, in place.
+def fill(
+    model: nn.Module, recording: Recording, objects: Objects, shards: Shards | None = None
+) -> None:
+    """Make a recorded model real, in place: its tensors whole, or this rank's parts of them.
 
     Args:
         model: The model, on meta.
         recording: Where its values come from.
         objects: Every recorded tensor object, by storage; emptied.
+        shards: Those of its tensors of which this rank has a part.
     """
     try:
-        _fill(model, recording, objects)
+        _fill(model, recording, objects, shards)
     except BaseException:
         recording.draws.put_back()
+        if shards is not None:
+            shards.put_back()
         raise
 
 
-def _fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
+def _fill(
+    model: nn.Module, recording: Recording, objects: Objects, shards: Shards | None
+) -> None:
     modules = list(model.modules())
     scripted = list(_held_by_script(modules))
     gradients = gradients_of(objects)
     chain = current_chain(default_creator)
     if chain is not default_creator:
         recording.draws.finish()  # what creators draw comes after that
-        create_parameters(model, recording, objects, chain)
+        create_parameters(model, recording, objects, chain, shards)
+    if shards is not None:
+        shards.fill()
     storages = [*(s for s in recording.names if s in objects)]
     storages += [s for s in objects if s not in recording.names]
     plain = no_function_modes()
@@ -61,6 +71,8 @@ def _fill(model: nn.Module, recording: Recording, objects: Objects) -> None:
     _move_shells(model)
     put_gradients(gradients)
     _check_filled(model, modules, recording)
+    if shards is not None:
+        shards.finish(model)
     _flatten(modules)
 
 
@@ -75,7 +87,7 @@ def _held_by_script(modules: list[nn.Module]) -> Iterator[tuple[dict[str, Any], 
 def _move_shells(model: nn.Module) -> None:
     """Let what wraps other tensors be where those are now: a copy was made while they were on meta."""
     with no_function_modes():
-        for _, tensor in named_tensors(model):
+        for _, tensor, _ in named_tensors(model):
             if tensor.is_meta and wraps_others(tensor):
                 inner = [v for v in vars(tensor).values() if isinstance(v, torch.Tensor)]
                 if inner and not any(part.is_meta for part in inner):

@@ -12,7 +12,9 @@ from torch.nn.parameter import is_lazy
 from torchcreator._torch.tensors import is_plain_meta, wraps_others
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._errors import BuildError, CreatorResultError, shown
+from torchcreator._recorder.boxes import Region, region_in
 from torchcreator._recorder.recording import Recording
+from torchcreator._recorder.tape import Ref
 from torchcreator._spec.spec import VariableSpec
 from torchcreator._chain.complaints import explain
 from torchcreator._chain.target import Asked, Target
@@ -33,19 +35,56 @@ class Put(Protocol):
 
 
 class TrueValue:
-    """The value that the constructor gave a parameter, made when it is called.
+    """The value that the constructor gave a parameter, made when it is called or sliced.
 
-    This is the ``initial_value`` that creators see: ``lambda: 2 * initial_value()`` works.
+    This is the ``initial_value`` that creators see: ``lambda: 2 * initial_value()`` works, and so
+    does ``initial_value[2:5]``, which makes these rows alone where it can.
+
+    Args:
+        recording: Where it comes from.
+        parameter: The parameter.
+        name: Its full name.
+        ref: What the constructor made, where the parameter does not tell: one that is sharded.
     """
 
-    def __init__(self, recording: Recording, parameter: nn.Parameter, name: str) -> None:
+    def __init__(
+        self, recording: Recording, parameter: nn.Parameter, name: str, ref: Ref | None = None
+    ) -> None:
         self._recording = recording
         self._parameter = parameter
         self._name = name
+        self._ref = ref
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the whole value."""
+        return self._parameter.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the parameter."""
+        return self._parameter.dtype
 
     def __call__(self) -> torch.Tensor:
         asked = wanted()  # by the end of the chain, if a creator put a callable around this one
         return self.as_asked(*((None, None) if asked is None else (asked.dtype, asked.device)))
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        region = region_in(index, self.shape)
+        if region is None or not self._is_recorded():
+            return self()[index]
+        asked = wanted()
+        value = self.part(region)
+        return value if asked is None else value.to(device=asked.device, dtype=asked.dtype)
+
+    def part(self, region: Region) -> torch.Tensor:
+        """Return a part of the value, in memory of its own."""
+        ref = self._ref or self._recording.tape.ref(self._parameter)
+        return self._recording.part(ref, region).to(self.dtype)
+
+    def _is_recorded(self) -> bool:
+        parameter = self._parameter
+        return self._ref is not None or self._recording.storage_of(parameter) is not None
 
     def as_asked(self, dtype: torch.dtype | None, device: torch.device | None) -> torch.Tensor:
         """Return the value in a dtype, on a device; a module's own is converted, as `.to` does."""
@@ -57,6 +96,8 @@ class TrueValue:
 
     def _value(self) -> torch.Tensor:
         parameter = self._parameter
+        if self._ref is not None:
+            return self._recording.value(self._ref).to(parameter.dtype)
         if has_no_value_yet(parameter):
             raise BuildError(
                 f"The value of {self._name!r} is asked for while its model is built.",
@@ -82,6 +123,7 @@ class RecordedTarget:
     """A parameter on meta that waits for its creators' decision."""
 
     handed = None  # its creators are always heard: what they answer goes elsewhere
+    region = None
 
     def __init__(
         self,
@@ -190,7 +232,7 @@ def _keywords(
         "aggregation": VariableAggregation.NONE,
         "shape": None if lazy else parameter.shape,
         # The device of a wrapper is that of what it wraps, which is recorded.
-        "device": None if has_no_value_yet(parameter) and parameter.is_meta else device,
+        "device": None if target.region is None and _is_wrapper(parameter) else device,
         "process_group": None,
         "tags": None,
         "module": target.module,
@@ -212,6 +254,10 @@ def _keywords(
 def has_no_value_yet(parameter: nn.Parameter) -> bool:
     """Return whether a parameter is made of tensors that are recorded, and filled, themselves."""
     return not is_lazy(parameter) and wraps_others(parameter)
+
+
+def _is_wrapper(parameter: nn.Parameter) -> bool:
+    return has_no_value_yet(parameter) and parameter.is_meta
 
 
 def _as_it_is(parameter: nn.Parameter, asked: Asked) -> bool:

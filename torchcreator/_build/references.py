@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Container
 from types import CellType
 from typing import Any
 
@@ -11,13 +13,16 @@ from torch import nn
 from torchcreator._spec.live_modules import referrers
 
 
-def take_over(replaced: list[tuple[nn.Parameter, nn.Parameter]]) -> None:
+def take_over(
+    replaced: list[tuple[nn.Parameter, nn.Parameter]], *, within: Container[int] | None = None
+) -> None:
     """Exchange parameters in an optimizer's groups, flat weights, closures, the user's objects.
 
     Not in what cannot be written to from Python: a `functools.partial`, slots, another library's C.
 
     Args:
         replaced: Pairs of the constructor's parameter and the creator's.
+        within: The ids of the objects in which to exchange them; None means in all.
     """
     # How many references one has that nobody else holds differs between versions of Python.
     counts = [sys.getrefcount(old) for old, _ in [(object(), None), *replaced]]
@@ -33,8 +38,36 @@ def take_over(replaced: list[tuple[nn.Parameter, nn.Parameter]]) -> None:
         _renew(value, fixed, new_of)
     own |= {id(fixed), *map(id, fixed.values())}
     for holder in referrers([*held, *fixed.values()]):
-        if id(holder) not in own:
+        if id(holder) not in own and (within is None or id(holder) in within):
             _exchange(holder, new_of)
+
+
+def unwritable(held: list[Any], within: Container[int]) -> tuple[Any, Any] | None:
+    """Return one of some objects and what has it, or a tuple with it, where nothing is exchanged.
+
+    Args:
+        held: The objects.
+        within: The ids of what is to have other ones.
+    """
+    fixed = _fixed_around(held, {id(held)})
+    inner = {id(value): value for value in [*held, *fixed.values()]}
+    for holder in referrers([*inner.values()]):
+        kind = type(holder)
+        written = kind in (CellType, list, set) or issubclass(kind, (dict, tuple, frozenset))
+        if id(holder) in within and not written:
+            names = getattr(holder, "__dict__", None)
+            has = {id(value) for value in names.values()} if type(names) is dict else set()
+            for value in gc.get_referents(holder):
+                if id(value) in inner and id(value) not in has:
+                    return _one_in(value, held, fixed), holder
+    return None
+
+
+def _one_in(value: Any, held: list[Any], fixed: dict[int, Any]) -> Any:
+    """Return which object a value is, or has in it."""
+    while id(value) in fixed:
+        value = next(v for v in value if id(v) in fixed or any(v is one for one in held))
+    return value
 
 
 def _fixed_around(held: list[Any], own: set[int]) -> dict[int, Any]:

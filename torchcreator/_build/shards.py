@@ -1,4 +1,4 @@
-"""This rank's shards of a deferred model, cut from full parameters one at a time."""
+"""A rank's part of a sharded parameter: which it is, and how the parameter takes it."""
 
 from __future__ import annotations
 
@@ -7,31 +7,56 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, Shard
 
+from torchcreator._errors import BuildError
+from torchcreator._recorder.boxes import Range, Region, size_of_region
 from torchcreator._torch.hosts import moved, split_factor
 
 
-def on_meta(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor is a DTensor whose local part is still on meta."""
-    return isinstance(tensor, DTensor) and tensor.to_local().is_meta
+def region_of(tensor: torch.Tensor, name: str) -> Region:
+    """Return the part of a DTensor that this rank holds; nothing is communicated.
 
-
-def fill_shard(tensor: torch.Tensor, full: torch.Tensor, device: torch.device) -> None:
-    """Put this rank's part of ``full`` into a DTensor, which stays the object it is."""
+    Raises:
+        BuildError: Its local part has another shape than its placements say.
+    """
     assert isinstance(tensor, DTensor)
-    part = _local_part(full, tensor).to(device)
-    if part.untyped_storage().nbytes() != part.nbytes or part.device == full.device:
-        part = part.clone(memory_format=torch.contiguous_format)  # let go of the full one
-    local = DTensor.from_local(
-        part,
+    mesh, coordinate = tensor.device_mesh, tensor.device_mesh.get_coordinate()
+    region: list[list[Range]] = [[(0, length)] for length in tensor.shape]
+    if coordinate is None:  # a rank outside the mesh has nothing
+        return [[(0, 0)] for _ in tensor.shape]
+    for dimension, placement in enumerate(tensor.placements):
+        pieces, index = mesh.size(dimension), coordinate[dimension]
+        factor = split_factor(placement)
+        if factor is not None:  # FSDP2 over tensor parallelism: sharded right to left
+            dim: int = placement.dim  # type: ignore[attr-defined]
+            parts = [_piece(region[dim], factor, number) for number in range(factor)]
+            region[dim] = [one for part in parts for one in _piece(part, pieces, index)]
+        elif isinstance(placement, Shard):
+            region[placement.dim] = _piece(region[placement.dim], pieces, index)
+    local = tensor.to_local().shape
+    if size_of_region(region) != local:
+        raise _other_part(name, tensor, size_of_region(region))
+    return [_joined(ranges) for ranges in region]
+
+
+def local_part(tensor: torch.Tensor) -> torch.Tensor:
+    """Return what a DTensor holds of this rank's part."""
+    assert isinstance(tensor, DTensor)
+    return tensor.to_local().detach()
+
+
+def put(tensor: torch.Tensor, local: torch.Tensor, *, trainable: bool) -> None:
+    """Let a DTensor, which stays the object it is, hold ``local`` as this rank's part."""
+    assert isinstance(tensor, DTensor)
+    made: torch.Tensor = DTensor.from_local(
+        local,
         tensor.device_mesh,
         tensor.placements,
         run_check=False,
         shape=tensor.shape,
         stride=tensor.stride(),
     )
-    made: torch.Tensor = local
     if isinstance(tensor, nn.Parameter):
-        made = nn.Parameter(local, tensor.requires_grad)
+        made = nn.Parameter(made, trainable)
     made.__dict__.update(tensor.__dict__)
     torch.utils.swap_tensors(tensor, made)
 
@@ -43,25 +68,37 @@ def reset_fully_sharded(model: nn.Module) -> None:
             moved(module)
 
 
-def _local_part(full: torch.Tensor, tensor: DTensor) -> torch.Tensor:
-    """Return this rank's part of a full tensor; nothing is communicated."""
-    mesh = tensor.device_mesh
-    coordinate = mesh.get_coordinate()
-    if coordinate is None:  # a rank outside the mesh
-        return full.new_empty(0)
-    for dimension, placement in enumerate(tensor.placements):
-        pieces, index = mesh.size(dimension), coordinate[dimension]
-        factor = split_factor(placement)
-        if factor is not None:  # FSDP2 over tensor parallelism: sharded right to left
-            dim: int = placement.dim  # type: ignore[attr-defined]
-            parts = [_piece(part, pieces, index, dim) for part in full.chunk(factor, dim)]
-            full = torch.cat(parts, dim)
-        elif isinstance(placement, Shard):
-            full = _piece(full, pieces, index, placement.dim)
-    return full
+def _piece(ranges: list[Range], pieces: int, index: int) -> list[Range]:
+    """Return one of the pieces that `torch.chunk` makes of a dimension, which may be empty."""
+    length = sum(stop - start for start, stop in ranges)
+    each = -(-length // pieces)
+    low, high = min(index * each, length), min((index + 1) * each, length)
+    found, before = [], 0
+    for start, stop in ranges:
+        first, last = max(low, before), min(high, before + stop - start)
+        if first < last:
+            found.append((start + first - before, start + last - before))
+        before += stop - start
+    return found
 
 
-def _piece(tensor: torch.Tensor, pieces: int, index: int, dim: int) -> torch.Tensor:
-    """Return one of the pieces that `torch.chunk` makes, empty where it makes fewer."""
-    chunks = tensor.chunk(pieces, dim)
-    return chunks[index] if index < len(chunks) else tensor.narrow(dim, 0, 0)
+def _joined(ranges: list[Range]) -> list[Range]:
+    """Return ranges with those in one that follow each other; one that is empty for none."""
+    joined: list[Range] = []
+    for start, stop in ranges:
+        if joined and joined[-1][1] == start:
+            joined[-1] = joined[-1][0], stop
+        else:
+            joined.append((start, stop))
+    return joined or [(0, 0)]
+
+
+def _other_part(name: str, tensor: DTensor, expected: torch.Size) -> BuildError:
+    return BuildError(
+        f"This rank's part of {name!r} has another shape than its placements say.\n"
+        f"  expected: {tuple(expected)}\n"
+        f"  actual:   {tuple(tensor.to_local().shape)}",
+        f"It is {tuple(tensor.shape)}, placed {list(tensor.placements)}: whoever sharded it has "
+        "padded it, or cut it otherwise.",
+        "Shard it by fully_shard, distribute_tensor or parallelize_module.",
+    )

@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributed import GroupMember, ProcessGroup
 
 from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, shown
+from torchcreator._spec.spec import LostGroup
 from torchcreator._torch.dispatch import dispatch_modes, no_dispatch_modes, no_function_modes
 from torchcreator._torch.fakes import is_fake_mode
 
@@ -104,7 +105,10 @@ def _usable(device: Any) -> torch.device:
 
 def check_group(group: Any, label: str) -> None:
     """Refuse what is no process group."""
-    if group is None or isinstance(group, ProcessGroup) or group is GroupMember.NON_GROUP_MEMBER:
+    # One that was lost in a pickle is told where somebody is to communicate over it.
+    if group is None or isinstance(group, (ProcessGroup, LostGroup)):
+        return
+    if group is GroupMember.NON_GROUP_MEMBER:
         return
     raise VariableTypeError(
         f"The process_group of variable {label!r} is {shown(group)}.",

@@ -20,8 +20,9 @@ from torchcreator._chain.checks import (
     label_of,
     own_tags,
 )
-from torchcreator._chain.initial_value import tensor_of
+from torchcreator._chain.initial_value import Wanted, tensor_of
 from torchcreator._chain.open_scopes import unique_name
+from torchcreator._chain.partial_value import part_of
 from torchcreator._chain.target import Asked, Target, target, waiting_target
 from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, did_you_mean
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
@@ -111,10 +112,10 @@ def adopt(
     module: Any = None,
     **unknown: Never,
 ) -> nn.Parameter:
-    """Take a stock module's parameter as it is where no creator wants anything of it.
+    """Take a module's parameter as it is where no creator wants anything of it.
 
-    The end of the chain for stock modules: nearly always everything comes back as the innermost
-    creator was handed it, and nothing has to be checked.
+    The end of the chain for stock modules, and for finished ones: nearly always everything comes
+    back as the innermost creator was handed it, and nothing has to be checked.
     """
     if unknown:
         raise unknown_keyword(name, unknown)
@@ -124,7 +125,7 @@ def adopt(
     )  # fmt: skip
     waiting: Any = target.get()  # None where a creator kept the chain and calls it later
     handed = None if waiting is None or waiting.made is not None else waiting.handed
-    if initial_value is None and handed is not None and _same(asked, handed):
+    if handed is not None and initial_value is waiting.value and _same(asked, handed):
         adopted: nn.Parameter = waiting.adopted()
         return adopted
     return make(initial_value, *asked)
@@ -191,9 +192,13 @@ def make(
         check_group(process_group, label)
         tags = own_tags(tags, label)
     waiting = target.get() and waiting_target()
-    data = None
+    data = part = None
     if initial_value is not None and (waiting is None or initial_value is not waiting.value):
-        data = tensor_of(initial_value, label, shape, dtype, device)
+        data, part = (
+            (tensor_of(initial_value, label, shape, dtype, device), None)
+            if waiting is None or waiting.region is None
+            else (None, part_of(initial_value, waiting, Wanted(label, shape, dtype, device)))
+        )
     elif waiting is None and (validate_shape or shape is not None):
         raise _no_value(label)
     kind = dtype or (data.dtype if data is not None else _unset_dtype(waiting))
@@ -216,7 +221,8 @@ def make(
             else nn.Parameter(data, trainable)
         )
     else:
-        parameter = waiting.fill(data, Asked(shape, dtype, device, trainable))
+        own = part if data is None else data
+        parameter = waiting.fill(own, Asked(shape, dtype, device, trainable))
     fields = (
         unique_name(name or "Variable") if module is None else name or "Variable",
         _unset_shape(parameter, shape) if data is None else data.shape,

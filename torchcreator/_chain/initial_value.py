@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from torchcreator._chain.checks import checked_form
+from torchcreator._chain.sliceable import all_of
 from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, shown
 
 
@@ -137,29 +139,46 @@ def tensor_of(
             return value.detach().clone() if value.requires_grad else value.clone()
         except RuntimeError as error:
             raise _unallocated(Wanted(name, None, None, None), tuple(value.shape), error) from error
-    return _tensor_of(value, Wanted(name, shape, dtype, device))
+    return whole_of(value, Wanted(name, shape, dtype, device))
 
 
-def _tensor_of(value: Any, wanted: Wanted) -> torch.Tensor:
+def whole_of(value: Any, wanted: Wanted) -> torch.Tensor:
+    """Return the initial value as a tensor of the wanted form."""
     if isinstance(value, torch.Tensor):
         data = _copied(value, wanted)
     elif callable(value):
         data = _called(value, wanted)
     else:
-        data = _converted(value, wanted)
-    if wanted.shape is not None and data.shape != wanted.shape:
-        raise VariableValueError(
-            f"The initial value of variable {wanted.name!r} has another shape than it declares.\n"
-            f"  expected: {tuple(wanted.shape)}\n"
-            f"  actual:   {tuple(data.shape)}",
-            "Shapes must be equal: an initial value is never broadcast.",
-            "Pass a value of that shape, or leave shape= out.",
-        )
+        whole = all_of(value)
+        data = _converted(value, wanted) if whole is value else whole_of(whole, wanted)
+    check_shape(data.shape, wanted)
     return data
 
 
+def check_shape(shape: torch.Size, wanted: Wanted) -> None:
+    """Refuse a value of another shape than is wanted."""
+    if wanted.shape is not None and shape != wanted.shape:
+        raise VariableValueError(
+            f"The initial value of variable {wanted.name!r} has another shape than it declares.\n"
+            f"  expected: {tuple(wanted.shape)}\n"
+            f"  actual:   {tuple(shape)}",
+            "Shapes must be equal: an initial value is never broadcast.",
+            "Pass a value of that shape, or leave shape= out.",
+        )
+
+
+@contextmanager
+def asked_for(wanted: Wanted) -> Iterator[None]:
+    """Let an initial value see what is asked of it while it is made."""
+    token = _wanted.set(wanted)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
+
+
 def _copied(value: torch.Tensor, wanted: Wanted) -> torch.Tensor:
-    _check_tensor(value, wanted)
+    check_tensor(value, wanted)
     if value.requires_grad:
         value = value.detach()
     if wanted.device is None or wanted.device == value.device:
@@ -203,8 +222,8 @@ def _called(function: Any, wanted: Wanted) -> torch.Tensor:
             "Return a tensor; or pass shape= with an in-place initialiser such as nn.init.zeros_.",
         )
     if not isinstance(result, torch.Tensor) or isinstance(result, nn.Parameter):
-        return _tensor_of(result, wanted)
-    _check_tensor(result, wanted)
+        return whole_of(result, wanted)
+    check_tensor(result, wanted)
     result = result.detach()
     return result if wanted.device is None else _moved(result, wanted, copy=False)
 
@@ -223,7 +242,8 @@ def _needs_an_argument(error: TypeError, wanted: Wanted) -> VariableTypeError:
     )
 
 
-def _check_tensor(value: torch.Tensor, wanted: Wanted) -> None:
+def check_tensor(value: torch.Tensor, wanted: Wanted) -> None:
+    """Refuse a value that is no tensor of one shape, or has another dtype than is wanted."""
     if value.is_nested or is_lazy(value):
         kind = type(value).__name__ if is_lazy(value) else "nested tensor"
         raise VariableTypeError(

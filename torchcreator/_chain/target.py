@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from torchcreator._recorder.boxes import Region
     from torchcreator._spec.spec import VariableSpec
 
 
@@ -33,6 +34,8 @@ class Target(Protocol):
         parameter: The parameter itself, with the shape, dtype and device its module gave it.
         value: Its own value, as creators receive it in ``initial_value``; None where the module
             has yet to give it one.
+        region: The part of it that is to be made, where others have the rest of it: this rank's
+            shard. None for a whole one.
         handed: What its creators received, but for the value, where `default.adopt` may take the
             parameter as it is when that comes back; else None.
         made: What the end of the chain made of it, once it has.
@@ -49,10 +52,18 @@ class Target(Protocol):
     def value(self) -> Any: ...
 
     @property
+    def region(self) -> Region | None: ...
+
+    @property
     def handed(self) -> tuple[Any, ...] | None: ...
 
     def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
-        """Return the parameter with ``data`` in it, or with its own value where that is None."""
+        """Return the parameter with ``data`` in it, or with its own value where that is None.
+
+        Args:
+            data: The value, or its ``region`` where that is not None.
+            asked: What else is asked of it.
+        """
         ...
 
 

@@ -21,6 +21,25 @@ PACKAGES = {"sklearn": "scikit-learn", "rich": "rich"}
 """What the ``demo`` extra brings, by the name that imports it."""
 
 
+ABOUT = """\
+See which parameters a PyTorch model has, how large they are and who decided
+that, before it takes any memory; or watch a small one train.
+"""
+ABOUT_INSPECT = """\
+List every parameter of a model: how large it is, where, under which policy,
+and which creators decided that. The model is made without memory for
+parameters, so that any size fits.
+"""
+EXAMPLES = """\
+examples:
+  torchcreator demo
+  torchcreator inspect torch.nn:Transformer '{"batch_first": true}'
+  torchcreator inspect transformers:GPT2LMHeadModel --config '{"n_layer": 4}'
+  torchcreator inspect torch.nn:LSTM '[512, 512, 8]' --training adamw --dtype bf16 --ranks 8
+  torchcreator inspect torch.nn:LSTM '[512, 512, 8]' --html page.html
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name and return its exit status.
 
@@ -46,14 +65,20 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="torchcreator", description=torchcreator.__doc__, allow_abbrev=False)
+    parser = _Parser(
+        prog="torchcreator",
+        description=ABOUT,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--version", action="version", version=torchcreator.__version__)
     commands = parser.add_subparsers(
         required=True, metavar="command", title="commands", dest="command"
     )
     demo = commands.add_parser(
         "demo",
-        help="train on handwritten digits and check every policy",
+        help="train a small model on this machine, and check all that was declared",
         description="Train a classifier of stock torch.nn modules on handwritten digits, on "
         "processes of this machine, with a policy for each parameter; then check that every "
         "policy was carried out.",
@@ -62,10 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     _describe_demo(demo)
     inspect = commands.add_parser(
         "inspect",
-        help="list every variable of a model, before it exists",
-        description="List every variable of a model: how large it is, where, under which policy, "
-        "and which creators decided that. The factory runs without memory for parameters, so that "
-        "any size fits.",
+        help="list every parameter of a model of any size, without memory for it",
+        description=ABOUT_INSPECT,
+        epilog=EXAMPLES.replace("  torchcreator demo\n", ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     _describe_inspect(inspect)
@@ -87,9 +112,17 @@ def _describe_demo(parser: argparse.ArgumentParser) -> None:
 
 def _describe_inspect(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("path", metavar="package.module:factory", help="a function or class that returns a model")
+    path = "a function or class that returns a model; or the folder of a model of transformers"
+    add("path", metavar="package.module:factory", help=path)
     arguments = "its arguments as JSON: a list of them, or an object of keywords"
     add("arguments", metavar="ARGS", nargs="?", help=arguments)
+    config = "for transformers:CLASS, a JSON object, a file with one, or a model's folder"
+    add("--config", metavar="CONFIG", help=config)
+    add("--all", action="store_true", help="a line for every variable: repeated blocks are one")
+    training = "what training takes by this optimizer: adamw, sgd, sgd+momentum, ..."
+    add("--training", metavar="OPTIMIZER", help=training)
+    add("--dtype", metavar="DTYPE", help="as if everything were made in this dtype: bf16, ...")
+    add("--ranks", type=_whole(1, 10**6), metavar="N", help="processes that train (1)")
     depth = "levels of modules in the totals"
     add("--depth", type=_whole(0, 999), default=1, metavar="N", help=depth)
     add("--filter", metavar="GLOB", help="only variables whose full name matches")
@@ -120,7 +153,9 @@ def _demo(arguments: argparse.Namespace) -> int:
     names = [PACKAGES[name] for name in PACKAGES if importlib.util.find_spec(name) is None]
     if names:
         missing = " and ".join(names)
-        raise UnusableError(f"{missing} not installed; run: pip install 'torchcreator[demo]'")
+        raise UnusableError(f"{missing} not installed; run: pip install {' '.join(names)}")
+    processes = "a process" if arguments.world_size == 1 else f"{arguments.world_size} processes"
+    print(f"Starting {processes} to learn handwritten digits ...", flush=True)
     with on_interrupt(signal.SIG_DFL):
         import torch
 

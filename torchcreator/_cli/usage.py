@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,6 +34,13 @@ def on_interrupt(action: signal.Handlers) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def invocation() -> str:
+    """Return how this program is started again from where the user stands."""
+    if Path(sys.argv[0]).name == "torchcreator":
+        return shlex.quote(sys.argv[0] if os.sep in sys.argv[0] else "torchcreator")
+    return f"{shlex.quote(sys.executable)} -m torchcreator"
 
 
 def write_page(inventory: Inventory, path: str, before: dict[str, Any] | None = None) -> None:

@@ -21,6 +21,7 @@ class StockTarget:
 
     __slots__ = ("form", "handed", "made", "module", "name", "parameter", "spec", "valued")
     value = None  # its module gives it one later
+    region = None
 
     def __init__(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
         self.module: nn.Module | None = module
@@ -59,7 +60,7 @@ class StockTarget:
         if shape is not own_shape and shape is not None and shape != own_shape:
             raise self._other_shape(shape)
         self.valued = data is not None
-        if data is None and not _moves(parameter, asked):
+        if data is None and not moves(parameter, asked):
             if parameter.requires_grad is not asked.trainable:
                 parameter.requires_grad_(asked.trainable)
             return parameter
@@ -77,7 +78,7 @@ class StockTarget:
                 "Leave initial_value as None where shape is None.",
             )
         own = self.parameter
-        if _moves(own, asked):
+        if moves(own, asked):
             place, dtype = asked.device or own.device, asked.dtype or own.dtype
             return uninitialized(asked.trainable, place, dtype)
         own.requires_grad = asked.trainable
@@ -96,7 +97,7 @@ class StockTarget:
         return f"{type(self.module).__name__}.{self.name}"
 
 
-def _moves(parameter: nn.Parameter, asked: Asked) -> bool:
+def moves(parameter: nn.Parameter, asked: Asked) -> bool:
     if asked.dtype is not None and asked.dtype != parameter.dtype:
         return True
     own, device = parameter.device, asked.device

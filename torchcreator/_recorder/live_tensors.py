@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import nn
 from torchcreator._recorder.pytree import META
 from torchcreator._recorder.tape import Ref, Tape
 from torchcreator._torch.dispatch import no_function_modes
+from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.tensors import (
     accumulation_hooks,
     can_share_data,
@@ -30,6 +31,8 @@ from torchcreator._torch.tensors import (
     wraps_others,
 )
 
+ORIGIN = "_torchcreator_origin"
+"""The attribute of a deferred model's tensor that says where it comes from."""
 Object = tuple[torch.Tensor, Ref]
 Objects = dict[int, list[Object]]
 """Tensor objects and what they look at, by storage."""
@@ -94,7 +97,7 @@ def all_objects(tape: Tape, known: Objects, handed: Handed, roots: Iterable[Any]
     found = _recorded(tape, [*held, *kept])
     if _complete(tape, found):
         return found
-    return _recorded(tape, [*held, *kept, *_reachable(roots)])
+    return _recorded(tape, [*held, *kept, *tensors_of(reached(roots))])
 
 
 def _complete(tape: Tape, found: Objects) -> bool:
@@ -113,22 +116,49 @@ def _recorded(tape: Tape, tensors: Iterable[torch.Tensor]) -> Objects:
     return found
 
 
-def _reachable(roots: Iterable[Any]) -> list[torch.Tensor]:
-    """Return the tensors that are reached from ``roots`` through whatever objects hold them.
+class Opaque:
+    """An object of ours, which is not looked into for tensors."""
+
+    __slots__ = ()
+
+
+def reached(
+    roots: Iterable[Any],
+    *,
+    seen: dict[int, Any] | None = None,
+    modules: Container[int] | None = None,
+) -> dict[int, Any]:
+    """Return what is reached from ``roots`` through whatever objects hold it, by its id.
 
     From an object to what it holds, never the other way round: what another thread is still
     making is reached from nowhere.
+
+    Args:
+        roots: Where to begin.
+        seen: What is not looked into, by id; what is reached is added.
+        modules: The only modules to be looked into, by id; None for all.
     """
-    found: list[torch.Tensor] = []
-    seen: dict[int, Any] = {}  # held, so that no other object gets their addresses
+    found: dict[int, Any] = {}
+    seen = {} if seen is None else seen  # held, so that no other object gets their addresses
     todo = list(roots)
     while todo:
-        new = {id(value): value for value in todo if id(value) not in seen and gc.is_tracked(value)}
-        seen |= new
-        # Not isinstance: it would ask every lazy proxy for its class.
-        found += (value for value in new.values() if issubclass(type(value), torch.Tensor))
+        new = {
+            id(value): value
+            for value in todo
+            if id(value) not in seen
+            and gc.is_tracked(value)
+            and (modules is None or id(value) in modules or not issubclass(type(value), nn.Module))
+        }
+        seen.update(new)
+        found.update(new)
         todo = gc.get_referents(*map(_ways_on, new.values()))
     return found
+
+
+def tensors_of(found: dict[int, Any]) -> list[torch.Tensor]:
+    """Return the tensors among what was reached."""
+    # Not isinstance: it would ask every lazy proxy for its class.
+    return [value for value in found.values() if issubclass(type(value), torch.Tensor)]
 
 
 def _ways_on(value: Any) -> Any:
@@ -136,7 +166,7 @@ def _ways_on(value: Any) -> Any:
     kind = type(value)
     if kind is FunctionType:  # its globals are left out
         return (value.__closure__, value.__defaults__, value.__kwdefaults__, value.__dict__)
-    return () if kind in _LIBRARIES or issubclass(kind, type) else value
+    return () if kind in _LIBRARIES or issubclass(kind, (type, Opaque)) else value
 
 
 _LIBRARIES = frozenset({ModuleType, CodeType})
@@ -199,14 +229,18 @@ def put_data(parameter: nn.Parameter, data: torch.Tensor) -> None:
         replace(parameter, data.view_as(data), requires_grad=False)
 
 
-def named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+Named = tuple[str, torch.Tensor, nn.Module]
+"""A tensor, its full name, and the module that holds it by the last part of that name."""
+
+
+def named_tensors(model: nn.Module) -> list[Named]:
     """Return every parameter, buffer and plain tensor attribute of a model by each full name.
 
     A gradient that one of them has follows as an attribute, and so does what one of them wraps.
     """
-    parameters: list[tuple[str, torch.Tensor]] = []
-    buffers: list[tuple[str, torch.Tensor]] = []
-    attributes: list[tuple[str, torch.Tensor]] = []
+    parameters: list[Named] = []
+    buffers: list[Named] = []
+    attributes: list[Named] = []
     for path, module in model.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
         for held, found in (
@@ -216,13 +250,19 @@ def named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
         ):
             for name, value in held.items():
                 if type(value) not in _NO_TENSORS and isinstance(value, torch.Tensor):
-                    found.append((prefix + name, value))
-                    if value.is_leaf and value.grad is not None:
-                        attributes.append((f"{prefix}{name}.grad", value.grad))
-                    if wraps_others(value):
-                        inner = [(f"{prefix}{name}.{n}", v) for n, v in vars(value).items()]
-                        attributes += [item for item in inner if isinstance(item[1], torch.Tensor)]
+                    found.append((prefix + name, value, module))
+                    attributes += [(f"{prefix}{name}.{n}", t, module) for n, t in _within(value)]
     return [*parameters, *buffers, *attributes]
+
+
+def _within(tensor: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+    """Return the gradient of a tensor, and the tensors that it wraps."""
+    found = []
+    if tensor.is_leaf and tensor.grad is not None:
+        found.append(("grad", tensor.grad))
+    if wraps_others(tensor) and not is_sharded(tensor):
+        found += [item for item in vars(tensor).items() if isinstance(item[1], torch.Tensor)]
+    return found
 
 
 _NO_TENSORS = frozenset({type(None), bool, int, float, str, tuple, list, set, dict, OrderedDict})

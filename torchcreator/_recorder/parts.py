@@ -12,6 +12,7 @@ import torch
 
 from torchcreator._recorder.replay import ReplayError, filler
 from torchcreator._recorder.rng_draw import Draw, cut_near
+from torchcreator._recorder.rng_outputs import is_contiguous
 from torchcreator._recorder.rng_protocol import Draws
 from torchcreator._recorder.tape import Ref, Tape
 
@@ -32,6 +33,9 @@ class _Job:
         number: The first operation that draws for it, or None.
         draw: What that draws if it is all there is to do, and can be cut.
         cost: About how long it takes, in ns.
+        stays: Whether this thread has to make it: a product's last bits depend on the thread that
+            computes it, which is no matter for what is drawn; and on another device each thread has
+            a stream of its own, which nobody waits for.
         value: The tensor, from the beginning on where it can be cut.
     """
 
@@ -45,10 +49,13 @@ class _Job:
         alone = number is not None and number == self.number
         draw = draws.known(number) if alone and number is not None else None
         self.cost = draw.cost if draw is not None else tape.nbytes(ref.storage) * _A_BYTE
-        if draw is not None and draw.step:
+        flat = is_contiguous(ref) and tape.device(ref.storage).type == "cpu"
+        if draw is not None and draw.step and flat:
             self.draw = draw
             with torch.inference_mode(False):  # other threads fill it
                 self.value = torch.empty_strided(ref.size, ref.stride, dtype=ref.dtype)
+        off_cpu = tape.device(ref.storage).type != "cpu"
+        self.stays = off_cpu or (draws.ordered and self.draw is None)
 
 
 class _Piece(NamedTuple):
@@ -106,10 +113,8 @@ def _made(tape: Tape, draws: Draws, jobs: list[_Job], alone: Alone, threads: int
     with ThreadPoolExecutor(threads, initializer=torch.set_grad_enabled, initargs=(False,)) as pool:
         for base, run in _runs(draws, jobs):
             draws.reach(base)
-            # A product's last bits depend on the thread that computes it; what is drawn does not.
-            here = [job for job in run if draws.ordered and job.draw is None]
-            parts = _parts([job for job in run if not draws.ordered or job.draw], target)
-            agreed = pool.map(make, parts)
+            here = [job for job in run if job.stays]
+            agreed = pool.map(make, _parts([job for job in run if not job.stays], target))
             if not make(_Piece(job, 0, 0) for job in here) or not all(agreed):
                 return False
     return True

@@ -13,13 +13,16 @@ from torch import nn
 
 from torchcreator._call_site import raised_at
 from torchcreator._errors import BuildError, TorchCreatorError, VariableTypeError, called, shown
+from torchcreator._recorder.box_replay import region_of
+from torchcreator._recorder.boxes import Region
+from torchcreator._recorder.complaints import failed, not_initialised
 from torchcreator._recorder.dispatch_mode import Keeps, Recorder, keep_nothing
-from torchcreator._recorder.failures import failed, note_deferred
 from torchcreator._recorder.function_mode import Disguise
 from torchcreator._recorder.live_tensors import (
     Handed,
     Object,
     Objects,
+    Opaque,
     all_objects,
     named_tensors,
     replace,
@@ -42,12 +45,10 @@ from torchcreator._torch.dispatch import dispatch_modes, no_function_modes
 from torchcreator._torch.fakes import is_fake_mode
 from torchcreator._torch.tensors import is_plain_meta
 
-DEFERRED = "_torchcreator_deferred"
-"""The key of a deferred model's ``__dict__`` that holds its recording."""
 Model = TypeVar("Model", bound=nn.Module)
 
 
-class Recording:
+class Recording(Opaque):
     """A model on meta, and the tape that its values come from.
 
     Attributes:
@@ -57,6 +58,7 @@ class Recording:
         refs: What each of these names looks at.
         handed: The tensors that the constructor was given, and may keep anywhere.
         initialised: The storages that must not hold memory which nobody initialised.
+        original: The model itself, where it was deferred.
     """
 
     def __init__(self, tape: Tape, draws: Draws, handed: Handed) -> None:
@@ -68,16 +70,6 @@ class Recording:
         self.initialised: set[int] = set()
         self.original: weakref.ref[nn.Module] | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Recording:
-        return self  # copies of a deferred model get the same values
-
-    def __reduce__(self) -> Any:
-        raise BuildError(
-            "A deferred model cannot be pickled.",
-            "Its values are a record of its constructor's operations, which refers to live memory.",
-            "Call materialize(model) first, or pickle the factory instead.",
-        )
-
     def name(self, model: nn.Module, log: Log) -> Objects:
         """Learn which storage each parameter, buffer and attribute of the model lives in.
 
@@ -88,7 +80,7 @@ class Recording:
         others: dict[str, int] = {}
         found: Objects = {}
         with no_function_modes():
-            for name, tensor in named_tensors(model):
+            for name, tensor, _ in named_tensors(model):
                 storage = log.known(tensor)
                 if storage is None:
                     if not (is_plain_meta(tensor) and log.knows(tensor)):
@@ -115,12 +107,6 @@ class Recording:
             roots: What the others are reached from.
         """
         return all_objects(self.tape, known, self.handed, roots)
-
-    def attach(self, model: nn.Module) -> None:
-        """Leave the recording with a deferred model, whose copies take it along."""
-        model.__dict__[DEFERRED] = self
-        note_deferred(self.tape)
-        self.original = weakref.ref(model)
 
     def storage_of(self, tensor: torch.Tensor) -> int | None:
         """Return the storage that a tensor looks at, or None if it is not a recorded one."""
@@ -157,6 +143,25 @@ class Recording:
         with torch.no_grad(), no_function_modes():
             ((_, value),) = self.values_here([ref])
             return value
+
+    def part(self, ref: Ref, region: Region) -> torch.Tensor:
+        """Return a part of a recorded tensor's value at the end, in memory of its own.
+
+        Args:
+            ref: The tensor.
+            region: The part: the ranges that it takes in each dimension.
+
+        Raises:
+            BuildError: It cannot be replayed, or part of a parameter was never initialised.
+        """
+        with torch.no_grad(), no_function_modes():
+            try:
+                value, empty = region_of(self.tape, self.draws, ref, region)
+            except ReplayError as error:
+                raise self._failed(ref.storage, error) from error.__cause__
+        if empty is not None and ref.storage in self.initialised:
+            raise not_initialised(self.label(ref.storage), empty)
+        return value
 
     def values_here(self, refs: list[Ref]) -> Iterator[tuple[Ref, torch.Tensor]]:
         """Yield each tensor's value, several made at a time, in any order.
@@ -201,14 +206,8 @@ class Recording:
     ) -> None:
         """Replay again on memory that holds other bytes: whatever differs was never initialised."""
         other = self._replay(numbers, storage, blank=0xFF)
-        if memory.device.type == "meta" or torch.equal(bytes_of(memory), bytes_of(other)):
-            return
-        raise BuildError(
-            f"Parameter {self.label(storage)!r} is not initialised; {empty.name} was called at "
-            f"{empty.line}.",
-            "Its constructor leaves it, or part of it, as the memory was found: garbage.",
-            "Initialise it in the constructor, or set initial_value in a creator.",
-        )
+        if memory.device.type != "meta" and not torch.equal(bytes_of(memory), bytes_of(other)):
+            raise not_initialised(self.label(storage), empty)
 
 
 def share(recording: Recording, tensors: list[Object], memory: torch.UntypedStorage) -> None:
@@ -255,7 +254,7 @@ def record(
             "Pass a module's class, or a function that returns a module, and its arguments.",
         )
     tape = Tape()
-    draws: Draws = ProgramOrder(tape) if seed is None else Streams(tape, seed)
+    draws: Draws = ProgramOrder(tape, device) if seed is None else Streams(tape, seed, device)
     log = Log(tape, draws)
     recorder = Recorder(log, keeps)
     disguise = Disguise(recorder)

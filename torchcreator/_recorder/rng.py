@@ -86,6 +86,21 @@ def default_generator(device: torch.device) -> torch.Generator:
     return generator
 
 
+def seedable(device: torch.device | None) -> list[torch.device]:
+    """Return the devices whose default generators `torch.manual_seed` sets.
+
+    An accelerator that was not used yet has none; ``device`` is about to be used, if it is there.
+    """
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is None:
+        return [torch.device("cpu")]
+    module = torch.get_device_module(accelerator)
+    if device is not None and device.type == accelerator.type and module.is_available():
+        module.current_device()  # starts the device
+    made = range(len(getattr(module, "default_generators", ())))
+    return [torch.device("cpu"), *(torch.device(accelerator.type, index) for index in made)]
+
+
 def is_default(generator: torch.Generator | None) -> bool:
     """Return whether a draw with ``generator=generator`` uses the default one."""
     if generator is None:

@@ -20,6 +20,7 @@ class Draw(NamedTuple):
         each: How many outputs each number takes, 0 where they do not take the same.
         step: It may be cut where the number of elements before is a multiple of this, 0 where it
             may not be cut.
+        tail: How many elements its last piece must have.
         fill: The method of a tensor that draws the same, where there is one, for ``numbers``.
         numbers: Its arguments.
     """
@@ -30,6 +31,7 @@ class Draw(NamedTuple):
     cost: float = 0.0
     each: int = 0
     step: int = 0
+    tail: int = 1
     fill: Callable[..., torch.Tensor] | None = None
     numbers: tuple[float, ...] = ()
 
@@ -58,7 +60,7 @@ def cut_near(draw: Draw, element: int) -> int | None:
     """
     if not draw.step:
         return None
-    last = draw.elements - draw.step
+    last = draw.elements - draw.tail
     place = min(element, last) // draw.step * draw.step
     return place if place > 0 else None
 

@@ -84,7 +84,7 @@ def _alike(
     """Return a draw whose numbers are drawn one after the other, and take the same."""
     n = ref.size.numel()
     step = int(fill is not None and is_contiguous(ref))
-    return Draw(n, n * each, 0, n * nanoseconds, each, step, fill, numbers)
+    return Draw(n, n * each, 0, n * nanoseconds, each, step, fill=fill, numbers=numbers)
 
 
 def _uniform(ref: Ref, low: float, high: float) -> Draw | None:
@@ -108,7 +108,7 @@ def _normal(ref: Ref, mean: float, std: float, *, contiguous: bool = False) -> D
     drawn = reals - tail * (dtype in _HALF) + 16 * (tail > 0)
     each = 1 + (dtype is torch.float64)
     cost, step = reals * _NORMAL[dtype], 16 // parts
-    return Draw(n, drawn * each, 0, cost, each * parts, step, _T.normal_, numbers)
+    return Draw(n, drawn * each, 0, cost, each * parts, step, step, _T.normal_, numbers)
 
 
 def _log_normal(ref: Ref, mean: float, std: float) -> Draw | None:

@@ -15,6 +15,7 @@ from torchcreator._recorder.rng import (
     drawn_with,
     known,
     scratch_arguments,
+    seedable,
 )
 from torchcreator._recorder.rng_draw import Draw
 from torchcreator._recorder.rng_jump import advance
@@ -41,7 +42,7 @@ class ProgramOrder:
 
     ordered = True
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, device: torch.device | None) -> None:
         self._tape = tape
         self._explicit = Explicit(tape)
         self._watches: dict[torch.device, Watch] = {}
@@ -50,7 +51,8 @@ class ProgramOrder:
         self._cursors = Cursors()
         self._counts = True
         self._finished = False
-        self._of(torch.device("cpu"))
+        for each in seedable(device):
+            self._of(each)
 
     def noted(self, number: int, device: torch.device, explicit: torch.Generator | None) -> None:
         """Learn that operation ``number`` draws on ``device``."""
@@ -180,6 +182,8 @@ class ProgramOrder:
         elif spot is None:
             return
         state = cursor.generator.get_state()
+        if spot is not None and spot.base.number == origin:  # it ran before anything asked for it
+            spot.base.reached(state)
         kept = spot is not None and self._keep(cursor, spot, state, always=always)
         if not kept and isinstance(origin, int):  # whatever came before, it has ended here
             self._spots[origin] = Spot(Base(state, number=origin), 0, None, None)

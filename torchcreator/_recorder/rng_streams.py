@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
 from torchcreator._recorder.op_schema import Traits
-from torchcreator._recorder.rng import Explicit, default_generator, drawn_with, known
+from torchcreator._recorder.rng import Explicit, default_generator, drawn_with, seedable
+from torchcreator._recorder.rng_blocks import Beginnings, draw_blocks, in_blocks
 from torchcreator._recorder.rng_draw import Draw
-from torchcreator._recorder.rng_jump import after, as_written
+from torchcreator._recorder.rng_jump import as_written
+from torchcreator._recorder.rng_outputs import draw_of
 from torchcreator._recorder.rng_states import distance, raw_of
 from torchcreator._recorder.rng_watch import DEFAULT
 from torchcreator._recorder.tape import Tape
 
+_ROWS = torch.contiguous_format
 _OTHERS = 1 << 15  # blocks of outputs that others may draw while one constructor runs
 
 
@@ -25,6 +29,7 @@ class _Generators(threading.local):
 
     def __init__(self) -> None:
         self._made: dict[torch.device, torch.Generator] = {}
+        self._beginnings: Beginnings | None = None
 
     def on(self, device: torch.device) -> torch.Generator:
         """Return this thread's generator on a device."""
@@ -32,6 +37,12 @@ class _Generators(threading.local):
         if generator is None:
             generator = self._made[device] = torch.Generator(device)
         return generator
+
+    def beginnings(self) -> Beginnings:
+        """Return what this thread begins blocks on the CPU with."""
+        if self._beginnings is None:
+            self._beginnings = Beginnings()
+        return self._beginnings
 
 
 class Streams:
@@ -44,7 +55,7 @@ class Streams:
 
     ordered = False
 
-    def __init__(self, tape: Tape, seed: int) -> None:
+    def __init__(self, tape: Tape, seed: int, device: torch.device | None) -> None:
         self._tape = tape
         self._seed = seed
         self._explicit = Explicit(tape)
@@ -53,9 +64,8 @@ class Streams:
         self._eager = 0
         self._found: dict[torch.device, torch.Tensor] = {}
         self._generators = _Generators()
-        self._met: dict[tuple[int, int], torch.Tensor] = {}  # where pieces begin and end
-        self._agree = True
-        self._keep(torch.device("cpu"))
+        for each in seedable(device):
+            self._keep(each)
 
     def noted(self, number: int, device: torch.device, explicit: torch.Generator | None) -> None:
         """Learn that operation ``number`` draws on ``device``."""
@@ -110,32 +120,44 @@ class Streams:
         if number in self._explicit:
             return self._explicit.run(number, args, kwargs)
         op = self._tape.ops[number]
-        generator = self._generators.on(self._tape.device(op.writes[0]))
-        generator.manual_seed(self._assign(number, "unnamed", number))
-        return drawn_with(op.func, op.traits, args, kwargs, generator)
+        device = self._tape.device(op.writes[0])
+        draw = in_blocks(op, device)
+        if draw is None:
+            generator = self._generators.on(device)
+            generator.manual_seed(self._assign(number, "unnamed", number))
+            return drawn_with(op.func, op.traits, args, kwargs, generator)
+        if op.traits.fills:
+            target = args[0]
+        else:
+            made = op.outputs[0]
+            assert made is not None, op.name  # `in_blocks` has looked at it
+            target = torch.empty_strided(made.size, made.stride, dtype=made.dtype, device=device)
+        drawn = target if target.is_contiguous() else torch.empty_like(target, memory_format=_ROWS)
+        self.piece(number, draw, 0, drawn)
+        return target if drawn is target else target.copy_(drawn)
 
     def piece(self, number: int, draw: Draw, first: int, target: torch.Tensor) -> None:
         """Draw what ``target`` holds of a draw, from its element ``first`` on."""
-        generator = self._generators.on(target.device)
-        generator.manual_seed(self._assign(number, "unnamed", number))
-        last = first + target.numel()
-        if first:
-            generator.set_state(after(generator.get_state(), first * draw.each))
-            self._meet(number, first, generator.get_state())
-        draw.run(target, generator)
-        if last < draw.elements:
-            self._meet(number, last, generator.get_state())
+        stream = self._assign(number, "unnamed", number).to_bytes(8, "little")
+        draw_blocks(draw, first, target, self._beginning(stream, target.device))
 
     def agrees(self) -> bool:
-        """Return whether each piece began where the one before it ended."""
-        return self._agree
+        """Return True: no block depends on another."""
+        return True
 
     def restart(self) -> None:
         """Do nothing: what is not cut is drawn as it is."""
 
     def known(self, number: int) -> Draw | None:
         """Return what an operation draws, None where it cannot be drawn in pieces."""
-        return None if number in self._explicit else known(self._tape, number)
+        if number in self._explicit:
+            return None
+        op = self._tape.ops[number]
+        draw = in_blocks(op, self._tape.device(op.writes[0]))
+        if draw is not None:
+            return draw
+        draw = draw_of(op)
+        return None if draw is None else draw._replace(step=0)
 
     def base(self, number: int) -> None:
         """Return None: no draw depends on another one's place."""
@@ -146,10 +168,17 @@ class Streams:
     def finish(self) -> None:
         """Do nothing: the default generators were left alone."""
 
-    def _meet(self, number: int, element: int, state: torch.Tensor) -> None:
-        met = self._met.setdefault((number, element), state)
-        if met is not state and not torch.equal(met, state):
-            self._agree = False
+    def _beginning(self, stream: bytes, device: torch.device) -> Callable[[int], torch.Generator]:
+        """Return what returns a generator of this thread at the beginning of a stream's block."""
+        if device.type == "cpu":
+            return partial(self._generators.beginnings().at, stream)
+        generator = self._generators.on(device)
+
+        def begin(block: int) -> torch.Generator:  # these look at 64 bits of a seed
+            digest = hashlib.blake2b(stream + block.to_bytes(8, "little"), digest_size=8).digest()
+            return generator.manual_seed(int.from_bytes(digest, "little") >> 1)
+
+        return begin
 
     def _keep(self, device: torch.device) -> None:
         if device not in self._found:

@@ -76,10 +76,10 @@ class Watch:
         self._moves = True  # on at the end, even if others have moved it
         self._budget = _BUDGET
         self._places: dict[bytes, _Place] = {}
+        self._token: torch.Tensor | None = None
         self._here: _Place
         self._mark: bytes
         with DEFAULT, as_written():
-            self._token = torch.empty(1, dtype=torch.uint8, device=generator.device)
             self._found = generator.get_state()
             self._saw(self._found, self._root(self._found))
             _watches.add(self)
@@ -108,11 +108,13 @@ class Watch:
         wanted = root.farthest + 1 - offset
         guard = past_dispatch()
         try:
+            if self._token is None:
+                self._token = torch.empty(1, dtype=torch.uint8, device=self._generator.device)
             if wanted <= 1:
                 self._token.random_(generator=self._generator)
                 following = next_mark(self._mark) if self._on_cpu else b""
             else:
-                following = self._pass_known(wanted)
+                following = self._pass_known(self._token, wanted)
         finally:
             del guard
         wanted = max(1, wanted)
@@ -124,11 +126,11 @@ class Watch:
             self._saw(self._generator.get_state(), self._here)
         self._places[self._mark] = self._here
 
-    def _pass_known(self, outputs: int) -> bytes:
+    def _pass_known(self, token: torch.Tensor, outputs: int) -> bytes:
         if self._on_cpu:
-            self._token.new_empty(outputs).random_(generator=self._generator)
+            token.new_empty(outputs).random_(generator=self._generator)
         while not self._on_cpu:
-            self._token.random_(generator=self._generator)
+            token.random_(generator=self._generator)
             if mark(raw_of(self._generator.get_state())) not in self._places:
                 break
         return b""
@@ -158,7 +160,9 @@ class Watch:
         with DEFAULT, as_written():
             _watches.discard(self)
             here, raw = self._here, raw_of(self._generator.get_state())
-            if mark(raw) == self._mark and not here.others:
+            if raw == raw_of(target):
+                pass  # most devices were not drawn on
+            elif mark(raw) == self._mark and not here.others:
                 self._set_to(target, lambda: outputs(here.origin) - here.offset)
             elif self._moves and (taken := distance(self._state, raw, self._budget)) is not None:
                 here = here.on(self._seen + taken - here.offset)

@@ -150,6 +150,14 @@ class Tape:
                 expected *= length
         return True
 
+    def whole(self, storage: int) -> Ref:
+        """Return a tensor that covers a storage: the one it was made for, if that does."""
+        made = self._storages[storage].made
+        if made is not None and self.covers(made):
+            return made
+        size = torch.Size([self.nbytes(storage)])
+        return Ref(storage, torch.uint8, size, (1,), 0, False, False)
+
     def log(self, op: Op) -> int:
         """Append an operation and return its number."""
         number = len(self.ops)
@@ -198,6 +206,16 @@ class Tape:
                     break
         return sorted(found)
 
-    def writers(self, storage: int) -> list[int]:
-        """Return the numbers of the operations that wrote to a storage, in program order."""
-        return self._storages[storage].writers
+    def writers(self, storage: int, before: int | None = None) -> list[int]:
+        """Return the operations that wrote to a storage, before one of them, in program order."""
+        writers = self._storages[storage].writers
+        return writers if before is None else writers[: bisect_left(writers, before)]
+
+    def grid(self, storage: int) -> Ref | None:
+        """Return the tensor that all of a storage was made for, None where there is none."""
+        made = self._storages[storage].made
+        if made is None:
+            writers = self._storages[storage].writers
+            outputs = self.ops[writers[0]].outputs if writers else ()
+            made = next((ref for ref in outputs if ref and ref.storage == storage), None)
+        return made if made is not None and self.covers(made) else None

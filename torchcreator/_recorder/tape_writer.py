@@ -11,7 +11,7 @@ from torch import nn
 
 from torchcreator._call_site import Line, user_place
 from torchcreator._errors import BuildError
-from torchcreator._recorder.failures import failed, unrecordable, unseen, whose
+from torchcreator._recorder.complaints import failed, unrecordable, unseen, whose
 from torchcreator._recorder.op_schema import Traits, traits_of
 from torchcreator._recorder.pytree import META, argument, blank, mapped, tensors_in
 from torchcreator._recorder.replay import Environment, bytes_of, replay, view

@@ -90,7 +90,8 @@ class VariableSpec(NamedTuple):
             raise DistributedError(
                 f"The process group {self.process_group.name!r} of variable {self.name!r} is gone.",
                 "A process group cannot be pickled, and the default group would be another one.",
-                "Build the model again with process_group=..., then load its state_dict.",
+                "Declare the one to use: with creator_scope(creators.declare(process_group=...)): "
+                "recreate(model).",
             )
         return self.process_group
 

@@ -60,14 +60,17 @@ class SpecTable:
         """Yield what `parametrize`, `weight_norm` and `spectral_norm` turned ``name`` into."""
         parametrizations: Any = self.modules.get("parametrizations")
         if parametrizations is not None and name in parametrizations:
-            for local, part in parametrizations[name]._parameters.items():
+            pieces: Any = parametrizations[name]
+            for local, part in pieces._parameters.items():
                 whole = local == "original"
-                yield part, declaration if whole else declaration.inherited()
+                if not is_declared(pieces, local):  # by itself, since it was split
+                    yield part, declaration if whole else declaration.inherited()
         elif (original := self.parameters.get(f"{name}_orig")) is not None:
-            yield original, declaration
+            if f"{name}_orig" not in self.declared:
+                yield original, declaration
         else:
-            for suffix in ("_g", "_v"):
-                if (part := self.parameters.get(name + suffix)) is not None:
+            for local in (f"{name}_g", f"{name}_v"):
+                if (part := self.parameters.get(local)) is not None and local not in self.declared:
                     yield part, declaration.inherited()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SpecTable:
@@ -121,6 +124,13 @@ def declare(module: nn.Module, name: str, declaration: VariableSpec) -> None:
     table: SpecTable | None = module.__dict__.get(TABLE) or table_of(module)
     if table is not None:
         table.declared[name] = declaration
+
+
+def undeclare(module: nn.Module, name: str) -> None:
+    """Take the declaration of a local name, if there is one, out of a module's table."""
+    table: SpecTable | None = module.__dict__.get(TABLE)
+    if table is not None:
+        table.declared.pop(name, None)
 
 
 def is_declared(module: nn.Module, name: str) -> bool:
@@ -256,9 +266,7 @@ def named_specs(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, VariableS
     Example:
         >>> import torchcreator as tc
         >>> from torch import nn
-        >>> def frozen(next_creator, **kwargs):
-        ...     return next_creator(**{**kwargs, "trainable": False})
-        >>> with tc.creator_scope(frozen):
+        >>> with tc.creator_scope(tc.creators.freeze()):
         ...     model = nn.Sequential(nn.Linear(2, 3))
         >>> [(name, spec.trainable) for name, _, spec in tc.named_specs(model)]
         [('0.weight', False), ('0.bias', False)]

@@ -23,8 +23,29 @@ Value: TypeAlias = Union[
 ]
 """A tensor, an array, a number, or a nested list of numbers (``complex`` admits int and float)."""
 
-InitialValue: TypeAlias = Value | Callable[[], Value] | Callable[[torch.Tensor], object] | None
-"""A value, a callable that returns one, an in-place initialiser (with ``shape=``), or None."""
+
+class Sliceable(Protocol):
+    """A value of which a part can be had without the rest, an array in a file, say."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+class Slice(Protocol):
+    """The same in the manner of safetensors."""
+
+    def get_shape(self) -> Sequence[int]: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
+InitialValue: TypeAlias = (
+    Value | Sliceable | Slice | Callable[[], Value] | Callable[[torch.Tensor], object] | None
+)
+"""A value, what can be sliced, a callable that returns a value, an in-place initialiser (with
+``shape=``), or None."""
 
 
 class VariableKwargs(TypedDict, total=False):

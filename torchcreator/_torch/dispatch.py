@@ -35,6 +35,9 @@ class DispatchMode(TorchDispatchMode):
 schema_of: Callable[[OpOverload], Any] = attrgetter("_schema")
 """Return an operation's schema: its name, what it takes, returns and writes to."""
 
+TO_COPY: OpOverload = torch.ops.aten._to_copy.default
+"""Return a tensor's value in another dtype, in memory of its own."""
+
 overload_name: Callable[[OpOverload], str] = attrgetter("_overloadname")
 """Return which of the operations of its name this is."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -62,6 +62,62 @@ def joins(ddp: DistributedDataParallel) -> bool:
     """Return whether a DDP is in ``join()``."""
     config: Any = ddp._join_config
     return bool(config.enable)
+
+
+def ddp_parameters() -> set[int]:
+    """Return the ids of all parameters that some DDP of this process reduces.
+
+    It looks for all who refer to the class of DDP, so it is not for every step.
+    """
+    return {
+        id(held)
+        for ddp in gc.get_referrers(DistributedDataParallel)
+        if isinstance(ddp, DistributedDataParallel)
+        for name, held in ddp.module.named_parameters(remove_duplicate=False)
+        if name not in ddp.parameters_to_ignore
+    }
+
+
+def optimizer_with(ids: Container[int]) -> tuple[torch.optim.Optimizer, torch.Tensor] | None:
+    """Return an optimizer that has one of some parameters, by their ids, and the parameter.
+
+    It looks for all who refer to a class of optimizers, so it is not for every step. One that
+    nobody has any more, which is collected first, does not count.
+    """
+    if _optimizer_with(ids) is None:
+        return None
+    gc.collect()
+    return _optimizer_with(ids)
+
+
+def _optimizer_with(ids: Container[int]) -> tuple[torch.optim.Optimizer, torch.Tensor] | None:
+    kinds = [torch.optim.Optimizer]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    for holder in gc.get_referrers(*kinds):
+        if isinstance(holder, torch.optim.Optimizer):
+            for group in holder.param_groups:
+                for parameter in group["params"]:
+                    if id(parameter) in ids:
+                        return holder, parameter
+    return None
+
+
+def sharding_host(modules: Iterable[nn.Module]) -> str | None:
+    """Return who has sharded one of some modules, FSDP2 or its predecessor, if one has."""
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
+    if fsdp is None:
+        return None
+    for kind in {type(module) for module in modules}:
+        if issubclass(kind, (fsdp.FSDPModule, fsdp.FullyShardedDataParallel)):
+            return "fully_shard" if issubclass(kind, fsdp.FSDPModule) else kind.__name__
+    return None
+
+
+def is_fully_sharded(module: nn.Module) -> bool:
+    """Return whether FSDP2 shards a module's parameters."""
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and isinstance(module, fsdp.FSDPModule)
 
 
 def held_by_ddp(parameter: torch.Tensor) -> bool:

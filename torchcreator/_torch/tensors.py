@@ -27,6 +27,11 @@ def storage_key(tensor: torch.Tensor) -> int:
     return int(torch._C._storage_id(tensor))  # type: ignore[attr-defined]
 
 
+def looks_at(tensor: torch.Tensor, storage: torch.UntypedStorage) -> bool:
+    """Return whether a tensor looks at that storage."""
+    return bool(tensor.untyped_storage()._cdata == storage._cdata)
+
+
 def weak_storage(tensor: torch.Tensor) -> tuple[int, object]:
     """Return the storage's key, and what reserves its address, but not its memory."""
     reference = StorageWeakRef(tensor.untyped_storage())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torchcreator.creators._checkpoint import from_checkpoint
 from torchcreator.creators._declare import declare
+from torchcreator.creators._elementwise import elementwise
 from torchcreator.creators._ledger import Entry, Ledger
 from torchcreator.creators._placement import cast, fake, meta, on
 from torchcreator.creators._policies import aggregate, constrain, freeze, local, optimizer
@@ -19,6 +20,7 @@ __all__ = [
     "cast",
     "constrain",
     "declare",
+    "elementwise",
     "fake",
     "forbid",
     "freeze",

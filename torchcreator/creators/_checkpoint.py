@@ -34,16 +34,17 @@ def from_checkpoint(
 ) -> Creator:
     """Begin with the values of a checkpoint, found by name.
 
-    Under `build`, names are full, persistent buffers are read too, and what is missing,
-    unexpected or of another shape or dtype is one error at the end that lists all of it. In a
-    plain scope a module's parameters are known by local names only: that serves for one module,
-    with ``rename``; a name that is asked for twice is refused. A tied parameter takes its value
-    from any of its names.
+    Under `build` and `recreate`, names are full, persistent buffers are read too, and what is
+    missing, unexpected or of another shape or dtype is one error at the end that lists all of it.
+    In a plain scope a module's parameters are known by local names only: that serves for one
+    module, with ``rename``; a name that is asked for twice is refused. A tied parameter takes its
+    value from any of its names.
 
-    On the CPU, parameters are the file's pages, mapped into memory, so that loading costs neither
-    time nor memory; the pages are private, and copied where they are written to. Do not change
-    the file while they live: overwriting it in place changes parameters, and truncating it kills
-    the process. ``copy=True`` reads the values into memory of their own.
+    A finished model's parameters keep their memory, and values are copied there. Otherwise, on the
+    CPU, parameters are the file's pages, mapped into memory, so that loading costs neither time nor
+    memory; the pages are private, and copied where they are written to. Do not change the file
+    while they live: overwriting it in place changes parameters, and truncating it kills the
+    process. ``copy=True`` reads the values into memory of their own.
 
     Args:
         path: A ``.safetensors`` file, an index of shards, a directory in transformers' layout, a
@@ -241,7 +242,7 @@ class _PlainLoad:
             raise CheckpointError(
                 f"from_checkpoint() was asked for {found[0]!r} twice in a plain scope.",
                 "Parameters of different modules have the same local name there.",
-                "Construct the model with build(), which knows full names.",
+                "Construct the model with build(), or pass it to recreate(): they know full names.",
             )
         self._used.add(found[0])
         kwargs["initial_value"] = lambda: self._checkpoint.value(found[0])
@@ -293,7 +294,7 @@ def _unfit(
     return CheckpointError(
         "\n".join(lines),
         why + (f" {missing[0]!r}{hint}" if hint else ""),
-        ("Construct the model with build(); or " if plain else "Pass ")
+        ("Construct the model with build() or pass it to recreate(); or " if plain else "Pass ")
         + "rename= for other names, strict=False to take what is there; a creator inside this "
         "one that casts, cast(dtype), for another dtype.",
     )

@@ -165,7 +165,7 @@ class _Seen:
     def _instead(self) -> str:
         word = next(iter(self.unmatched), None)
         near = did_you_mean(_text(word), self.names) if word is not None else ""
-        full = "" if self.full else "use build() or defer(), which know full names; or "
+        full = "" if self.full else "use build(), defer() or recreate(), which know full names; or "
         return f"Correct the conditions{near}; or {full}pass strict=False where that may be."
 
 

@@ -22,6 +22,7 @@ from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.types import VariableKwargs
 from torchcreator.constraints._base import Constraint
 from torchcreator.creators._changes import differs
+from torchcreator.creators._html import html_table
 from torchcreator.creators._made import declaration_of_new
 
 _COMPARED = ("dtype", "device", "trainable", "constraint", "synchronization", "aggregation")
@@ -58,8 +59,8 @@ class Entry(Described):
 
     Attributes:
         order: How many variables the ledger held before this one.
-        name: Its full name where that is known: in a build, and later in a plain scope, while the
-            model lives; else the name that it was given.
+        name: Its full name where that is known: in `build` and `recreate`, and later in a plain
+            scope, while the model lives; else the name that it was given.
         module: The type of the module that owns it, or None.
         shape: Its shape, or None while that is unknown.
         dtype: Its dtype.
@@ -203,6 +204,13 @@ class Ledger:
 
     def __repr__(self) -> str:
         return f"<Ledger of {len(self)} variables>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (entry.name, str(entry).partition(": ")[2], ", ".join(entry.creators))
+            for entry in self.entries
+        ]
+        return html_table(f"{len(self)} variables", ("name", "variable", "creators"), rows)
 
 
 class _Place:

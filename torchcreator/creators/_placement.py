@@ -11,12 +11,14 @@ from torch.nn.parameter import is_lazy
 from typing_extensions import Unpack
 
 from torchcreator._chain.initial_value import InPlace, wanted
-from torchcreator._errors import VariableTypeError, shown
+from torchcreator._chain.sliceable import box_of, sliceable_shape
+from torchcreator._errors import VariableTypeError, VariableValueError, shown
 from torchcreator._spec.types import Creator, Device, NextCreator, VariableKwargs
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.fakes import fake_mode, faked, is_fake
 from torchcreator.creators._choice import Choice, ready
 from torchcreator.creators._declare import checked_place, declares
+from torchcreator.creators._elementwise import Elementwise
 from torchcreator.creators._made import replaced, replacement_of
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def cast(dtype: torch.dtype, **chosen: Unpack[Choice]) -> Creator:
     """Make every floating variable in a dtype; integer, bool and complex ones stay as they are.
 
     Stock modules initialise themselves in that dtype, as ``nn.Linear(..., dtype=dtype)`` does;
-    values that are given, and those that `build` replays, are converted.
+    values that are given, and those that `build` replays or `recreate` finds, are converted.
 
     Args:
         dtype: A floating dtype.
@@ -100,19 +102,28 @@ def _dtype_of(value: Any) -> torch.dtype:
     """Return the dtype that a variable of this value would have."""
     if value is None or callable(value):
         return torch.get_default_dtype()
+    shape = sliceable_shape(value)
     try:
+        # No element of a file is looked at.
+        value = value if shape is None else box_of(value, tuple([(0, 0) for _ in shape]))
         return torch.as_tensor(value).dtype
     except (TypeError, ValueError, RuntimeError, OverflowError):
         return torch.get_default_dtype()  # the default creator says what is wrong with it
 
 
 def _converted(value: Any, dtype: torch.dtype) -> Any:
-    """Return a value in another dtype; a callable stays one, and what it returns is converted."""
+    """Return a value in another dtype, still to be called or sliced where it was.
+
+    An in-place initialiser makes it in the final dtype, and so does torch from numbers.
+    """
+
+    def convert(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
     if isinstance(value, torch.Tensor):
-        return value.detach().to(dtype) if value.is_floating_point() else value
-    if callable(value) and not isinstance(value, InPlace):  # which makes it in the final dtype
-        return lambda: _converted(value(), dtype)
-    return value
+        return convert(value.detach())
+    later = callable(value) or sliceable_shape(value) is not None
+    return Elementwise(value, convert) if later and not isinstance(value, InPlace) else value
 
 
 def meta(**chosen: Unpack[Choice]) -> Creator:
@@ -173,7 +184,18 @@ def fake(*, mode: FakeTensorMode | None = None, **chosen: Unpack[Choice]) -> Cre
             return made
         if made.device.type != "meta":  # a creator further out put it elsewhere
             device = made.device
-        return replacement_of(made) or replaced(made, _faked(mode, made, device))
+        if (replacement := replacement_of(made)) is not None:
+            return replacement
+        try:
+            return replaced(made, _faked(mode, made, device))
+        except (RuntimeError, AssertionError) as error:  # torch < 2.13, where there is a GPU
+            reason = str(error).partition("\n")[0]
+            raise VariableValueError(
+                f"Variable {kwargs.get('name')!r} cannot be a fake on {shown(device)}.",
+                f"Where there is a GPU, this torch makes fakes on devices that are there: {reason}",
+                "Put it on a device that this machine has, creators.on('cpu') say, or describe the "
+                "model where there is no GPU.",
+            ) from error
 
     return creator
 

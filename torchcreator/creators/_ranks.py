@@ -75,7 +75,8 @@ def sharded(mesh: DeviceMesh, placements: Sequence[Placement], **chosen: Unpack[
         _check_dimensions(made, kwargs, placements)
         shard = own_part(made.detach(), mesh, placements)
         kept = replaced(made, shard)
-        if building.get() is not None:
+        this = building.get()
+        if this is not None and not this.finished:
             # The build holds on to its own parameter until all are made: keep its shape only.
             made.data = made.detach().new_zeros(()).expand(made.shape)
         return kept

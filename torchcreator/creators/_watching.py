@@ -145,6 +145,6 @@ def _tqdm() -> Any:
         raise MissingExtraError(
             "progress() found no tqdm.",
             "It draws the bar.",
-            "Install it: pip install 'torchcreator[progress]'",
+            "Install it: pip install tqdm",
         )
     return tqdm

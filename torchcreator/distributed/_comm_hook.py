@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +13,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
 from torchcreator._torch.hosts import (
-    at_end_of_backward,
     current_graph_task,
     joins,
     joins_unevenly,
@@ -79,7 +77,6 @@ class BucketReduction(HeldByDDP):
         self._wire = wire
         self._came = Came()
         self._equal_ranks: EqualRanks | None = None
-        self._task = -1
         self._nodes = dict(zip(self._held, nodes([m.parameter for m in managed]), strict=True))
         self._policy = {id(m.parameter): m.aggregation for m in managed}
         self._plans: dict[tuple[int, ...], _Plan] = {}
@@ -163,7 +160,8 @@ class BucketReduction(HeldByDDP):
         self._raw -= raw
         ddp = self._ddp()
         if ddp is not None and not joins(ddp):
-            self._at_end()
+            if self._equal_ranks is not None:
+                self._equal_ranks.when_reduced()
         elif ddp is not None and joins_unevenly(ddp):
             return self._reduce_among_present(bucket, plan)
         if buffer.is_sparse:
@@ -178,16 +176,6 @@ class BucketReduction(HeldByDDP):
         else:
             self._scale(bucket.gradients(), plan, raw)
         return _sum(buffer, self._world, self._wire)
-
-    def _at_end(self) -> None:
-        """Arrange once a backward for what is done when all of it has been reduced."""
-        task = current_graph_task()
-        if self._equal_ranks and task != self._task:
-            # DDP puts what it has reduced where it belongs at the very end too, and says so later
-            # than this: a turn more, and it has.
-            last = partial(at_end_of_backward, self._equal_ranks.after_backward)
-            at_end_of_backward(last)
-        self._task = task
 
     def _reduce_among_present(
         self, bucket: GradBucket, plan: _Plan

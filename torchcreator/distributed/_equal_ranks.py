@@ -8,12 +8,18 @@ its own, or skip a step alone.
 from __future__ import annotations
 
 import warnings
+import weakref
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.distributed as dist
+from torch.utils.hooks import RemovableHandle
+from typing_extensions import TypeIs
 
 from torchcreator._access.collectives import World, told_apart
 from torchcreator._torch.dtensor import is_sharded
+from torchcreator._torch.hosts import at_end_of_backward, current_graph_task
 from torchcreator._torch.tensors import version
 from torchcreator.distributed._policy import FIRST, Managed
 
@@ -30,6 +36,17 @@ class EqualRanks:
         self._own: list[torch.Tensor] = []
         self._shared: list[Managed] = []
         self._reduced: dict[int, tuple[int, int]] = {}
+        self._synchronises: Callable[[], bool] | None = None
+        self._arrivals: list[RemovableHandle] = []
+        self._task = -1
+
+    def follow(self, synchronises: Callable[[], bool]) -> None:
+        """Find out by itself when a backward has been reduced, by a host that says nothing.
+
+        Args:
+            synchronises: Returns whether the host reduces what the running backward brings.
+        """
+        self._synchronises = synchronises
 
     def take(self, managed: list[Managed]) -> None:
         """Take notice of what the model has now; without trained values per rank there is nothing.
@@ -38,19 +55,43 @@ class EqualRanks:
         """
         trained = [m for m in managed if m.parameter.requires_grad]
         self._own = [m.parameter for m in trained if m.per_rank]
-        shared = [
-            m
-            for m in trained
-            if not (m.per_rank or m.has_own_group or is_sharded(m.parameter))
-            and self._world.size > 1
-        ]
+        shared = [m for m in trained if not (m.per_rank or m.has_own_group)]
+        both = self._own and self._world.size > 1
         # Where it can be helped, what is the first rank's alone hears of no other's infinities.
-        self._shared = sorted(shared, key=lambda m: m.aggregation is FIRST) if self._own else []
+        self._shared = sorted(shared, key=lambda m: m.aggregation is FIRST) if both else []
         self._reduced = {}
+        self.remove()
+        if self._synchronises is not None:
+            # FSDP2 runs these too, when it has put a shard's gradient in its place.
+            hook = partial(_on_arrival, weakref.ref(self))
+            self._arrivals = [
+                m.parameter.register_post_accumulate_grad_hook(hook) for m in self._shared
+            ]
+
+    def remove(self) -> None:
+        """Take the hooks away."""
+        for arrival in self._arrivals:
+            arrival.remove()
+        self._arrivals = []
 
     def __bool__(self) -> bool:
         """Return whether there are both, values per rank and shared ones, to train."""
         return bool(self._shared)
+
+    def on_arrival(self) -> None:
+        """Take notice of a backward that the host reduces."""
+        if self._synchronises is None or self._synchronises():
+            self.when_reduced()
+
+    def when_reduced(self) -> None:
+        """Arrange once a backward for what is done when all of it has been reduced."""
+        task = current_graph_task()
+        if self and task != self._task:
+            # A host puts what it has reduced where it belongs at the very end too, and says so
+            # later than this, a DDP with a static graph after one turn more: with two, it has.
+            then = partial(at_end_of_backward, self.after_backward)
+            at_end_of_backward(partial(at_end_of_backward, then))
+        self._task = task
 
     @torch.no_grad()
     def after_backward(self) -> None:
@@ -61,11 +102,11 @@ class EqualRanks:
         """
         if not self._shared:
             return
-        target = next((m.parameter.grad for m in self._shared if _dense(m.parameter.grad)), None)
+        target = next(filter(_takes_a_mark, map(_of_this_rank, self._shared)), None)
         device = self._shared[0].parameter.device
         total = torch.zeros(1, device=device)
         for p in self._own:
-            if p.grad is not None and _dense(p.grad):
+            if _dense(p.grad):
                 total += (p.grad * 0).sum().real.to(total)  # zero, or NaN
         with told_apart("The ranks' own gradients could not be looked at", self._world):
             dist.all_reduce(total, group=self._world.group)
@@ -75,8 +116,11 @@ class EqualRanks:
 
     @torch.no_grad()
     def before_step(self, keys: frozenset[int]) -> None:
-        """Make gradients equal again that somebody has scaled by a factor of each rank's own."""
-        ours = [m for m in self._shared if id(m.parameter) in keys]
+        """Make gradients equal again that somebody has scaled by a factor of each rank's own.
+
+        Not those in shards: torch takes their norm over all ranks.
+        """
+        ours = [m for m in self._shared if id(m.parameter) in keys and not is_sharded(m.parameter)]
         if not ours or not self._reduced:
             return
         written = any(
@@ -118,7 +162,23 @@ class EqualRanks:
         ]
 
 
-def _dense(gradient: torch.Tensor | None) -> bool:
+def _on_arrival(reference: weakref.ref[EqualRanks], _: torch.Tensor) -> None:
+    # Through a parameter's hooks the garbage collector does not always see.
+    if (equal_ranks := reference()) is not None:
+        equal_ranks.on_arrival()
+
+
+def _of_this_rank(m: Managed) -> torch.Tensor | None:
+    """Return a gradient, of one in shards this rank's."""
+    gradient = m.parameter.grad
+    return gradient.to_local() if gradient is not None and is_sharded(gradient) else gradient
+
+
+def _takes_a_mark(gradient: torch.Tensor | None) -> TypeIs[torch.Tensor]:
+    return _dense(gradient) and gradient.numel() > 0
+
+
+def _dense(gradient: torch.Tensor | None) -> TypeIs[torch.Tensor]:
     return gradient is not None and gradient.layout is torch.strided
 
 

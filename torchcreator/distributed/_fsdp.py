@@ -144,7 +144,8 @@ class InFSDP:
                 module.set_requires_gradient_sync(True, recurse=False)  # type: ignore[operator]
 
     def after(self, equal_ranks: EqualRanks) -> EqualRanks | None:
-        """Return None: the end of a backward is the host's."""
+        """Let it find out by itself: the end of a backward is the host's."""
+        equal_ranks.follow(self.synchronises)
         return None
 
     def came_past(self, keys: frozenset[int]) -> list[int]:

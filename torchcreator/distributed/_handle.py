@@ -30,9 +30,10 @@ class Watcher(Protocol):
     structure: Structure | None
 
 
-def _clear(transport: Transport, reducer: Reducer) -> None:
+def _clear(transport: Transport, reducer: Reducer, equal_ranks: EqualRanks) -> None:
     transport.remove()
     reducer.remove()
+    equal_ranks.remove()
     owners.announce_change()
 
 
@@ -68,7 +69,8 @@ class GradientAggregation:
         self._watch: Callable[[], Watcher | None] = lambda: None
         self._hook: RemovableHandle | None = None
         # Through autograd's nodes, which hold parameters, the garbage collector does not see.
-        weakref.finalize(self, _clear, transport, self._reducer).atexit = False
+        parts = transport, self._reducer, self._equal_ranks
+        weakref.finalize(self, _clear, *parts).atexit = False
 
     @contextlib.contextmanager
     def no_sync(self) -> Iterator[None]:
@@ -94,7 +96,7 @@ class GradientAggregation:
 
     def give_way(self) -> None:
         """Reduce nothing any more; somebody else does."""
-        _clear(self.transport, self._reducer)
+        _clear(self.transport, self._reducer, self._equal_ranks)
         self._owned = {}
         owners.unregister(self)
 

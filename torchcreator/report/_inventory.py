@@ -16,7 +16,7 @@ import torch
 
 from torchcreator._errors import VariableValueError, did_you_mean
 from torchcreator.creators._changes import in_words
-from torchcreator.report import _files, _text
+from torchcreator.report import _difference, _files, _text
 from torchcreator.report._rows import Row
 
 _DIGITS = re.compile(r"(\d+)")
@@ -183,7 +183,35 @@ class Inventory:
             ~ bias  trainable True -> False
             0 added, 0 removed, 1 changed; 36 B -> 36 B
         """
-        return _text.difference(_document(before), self.document())
+        return _difference.difference(_document(before), self.document())
+
+    def training(self, optimizer: str, *, ranks: int = 1) -> dict[str, Any]:
+        """Return the bytes that training takes on each rank, by the policies declared.
+
+        Args:
+            optimizer: ``"adamw"``, ``"sgd"``, ``"sgd+momentum"`` or another of ``torch.optim``, in
+                lower case.
+            ranks: How many processes train.
+
+        Returns:
+            Plain data: under ``"replicated"``, where each rank has every variable, and under
+            ``"sharded"``, where FSDP2 leaves it ``ceil(rows / ranks)`` of each that is one value
+            on all ranks, the bytes of ``"parameters"``, ``"gradients"``, ``"states"`` and all
+            three ``"together"``. Buffers and activations are not counted.
+
+        Raises:
+            VariableValueError: The optimizer is not known.
+
+        Example:
+            >>> import torchcreator as tc
+            >>> from torch import nn
+            >>> taken = tc.inspect(nn.Linear, 1000, 8, bias=False).training("adamw", ranks=4)
+            >>> taken["replicated"]["together"], taken["sharded"]["together"]
+            (128000, 32000)
+        """
+        from torchcreator.report import _training
+
+        return _training.training(self.rows, optimizer, ranks)
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
@@ -202,14 +230,18 @@ class Inventory:
         raise KeyError(message)
 
     def __str__(self) -> str:
-        return _text.table(self.rows, self.totals())
+        return _text.table(_text.lines_of(self.rows), self.totals())
 
     def __repr__(self) -> str:
         return f"<Inventory of {self.model}: {len(self)} variables, {self.nbytes} bytes>"
 
     def _repr_html_(self) -> str:
-        title = f"{self.model}: {len(self)} variables, {_text.size(self.nbytes)}"
-        return _text.notebook_table(self.rows, title)
+        from torchcreator.report._notebook import notebook
+        from torchcreator.report._page import page
+
+        title = f"{self.model}: {len(self):,} variables, {_text.size(self.nbytes)}"
+        document = self.document()
+        return notebook(title, _text.lines_of(self.rows), document["totals"], page(document))
 
 
 def _sums(rows: Sequence[Row]) -> dict[str, int]:

@@ -38,6 +38,8 @@ class Foreseen:
 
     handed = None  # its creators are always heard
 
+    region = None
+
     def __init__(self, held: Held, recording: Recording) -> None:
         self.module: nn.Module | None = held.owner
         self.name = held.places[0]

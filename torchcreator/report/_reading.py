@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from torchcreator._build.materialize import canonical
-from torchcreator._recorder.recording import DEFERRED, Recording
+from torchcreator._recorder.origins import DEFERRED, Places, carried
+from torchcreator._recorder.recording import Recording
 from torchcreator._spec.spec import VariableSpec
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator.report._rows import TIED, Decision, Row
@@ -60,8 +60,8 @@ def buffers_of(model: nn.Module) -> tuple[int, int]:
 
 def recording_of(model: nn.Module) -> Recording | None:
     """Return what a deferred model takes its values from, or None for any other model."""
-    recording: Recording | None = model.__dict__.get(DEFERRED)
-    return recording
+    places: Places | None = model.__dict__.get(DEFERRED)
+    return None if places is None else places.recording
 
 
 def place_of(held: Held, recording: Recording | None) -> torch.device:
@@ -69,8 +69,13 @@ def place_of(held: Held, recording: Recording | None) -> torch.device:
     parameter = held.parameter
     if recording is None or not parameter.is_meta:
         return parameter.device
-    ref = recording.refs.get(canonical(held.names[0]))  # a sharded one is no recorded tensor
-    return recording.device_of(parameter) if ref is None else recording.tape.device(ref.storage)
+    origin = carried(parameter, recording)
+    places: Places | None = held.owner.__dict__.get(DEFERRED)
+    if origin is None and places is not None:
+        origin = places.origin_of(held.names[0].rpartition(".")[2])
+    if origin is None or origin.ref is None:
+        return parameter.device
+    return recording.tape.device(origin.ref.storage)
 
 
 def row_of(

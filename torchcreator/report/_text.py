@@ -1,19 +1,20 @@
-"""An inventory as text: the columns as words, the table, the totals, and what differs."""
+"""An inventory as text: the columns as words, the table, and the totals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from html import escape
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torchcreator.creators._changes import in_words
+from torchcreator.report._folding import folded
 from torchcreator.report._rows import Row
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 COLUMNS: Mapping[str, Callable[[Row], str]] = {
     "name": lambda row: row.name,
-    "shape": lambda row: _shape(row.shape),
+    "shape": lambda row: shape_in_words(row.shape),
     "dtype": lambda row: in_words("dtype", row.dtype),
     "device": lambda row: str(row.device),
     "bytes": lambda row: str(row.nbytes),
@@ -31,13 +32,69 @@ COLUMNS: Mapping[str, Callable[[Row], str]] = {
 _DEFAULTS = {"synchronization": "AUTO", "aggregation": "NONE"}
 
 
-def telling(rows: list[dict[str, str]]) -> list[str]:
-    """Return the headings of the columns in which some row says more than the default."""
+def shape_in_words(shape: Sequence[int] | None) -> str:
+    """Return a shape as ``3x2``."""
+    return "?" if shape is None else "x".join(map(str, shape)) or "scalar"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: a variable, or what all blocks of a repeated kind have.
+
+    Attributes:
+        name: The variable's, or ``layers.0–79.weight``.
+        rows: The variables, as many as there are blocks.
+    """
+
+    name: str
+    rows: Sequence[Row]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all of them."""
+        return sum(row.nbytes for row in self.rows)
+
+    @property
+    def elements(self) -> int:
+        """The elements of all of them."""
+        return sum(row.elements for row in self.rows)
+
+    def cells(self) -> dict[str, str]:
+        """Return the columns as words; sizes are those of all blocks together."""
+        count = f"{len(self.rows)} ×" if len(self.rows) > 1 else ""
+        cells = words(self.rows[0])
+        return (
+            {"name": printable(self.name), "count": count}
+            | cells
+            | {
+                "name": printable(self.name),
+                "bytes": f"{self.nbytes:,}",
+            }
+        )
+
+
+def lines_of(rows: Sequence[Row], *, every: bool = False) -> list[Line]:
+    """Return the lines of a table: repeated blocks are one, unless every variable has its own."""
+    if every:
+        return [Line(row.name, [row]) for row in rows]
+    return [
+        Line(name, [rows[position] for position in at])
+        for name, at in folded([row.name for row in rows], [_facts(row) for row in rows])
+    ]
+
+
+def _facts(row: Row) -> tuple[str, ...]:
+    """Return what a line says of a variable besides its name."""
+    return (row.module_type, *(text(row) for heading, text in COLUMNS.items() if heading != "name"))
+
+
+def telling(cells: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the headings of the columns in which some line says more than the default."""
     always = ("name", "shape", "dtype", "device", "bytes", "trainable")
     return [
         heading
-        for heading in COLUMNS
-        if heading in always or any(row[heading] != _DEFAULTS.get(heading, "") for row in rows)
+        for heading in (cells[0] if cells else COLUMNS)
+        if heading in always or any(line[heading] != _DEFAULTS.get(heading, "") for line in cells)
     ]
 
 
@@ -79,106 +136,57 @@ def aligned(rows: list[list[str]], right: tuple[int, ...]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def table(rows: Sequence[Row], totals: Mapping[str, Any]) -> str:
-    """Return rows as a plain table with their totals below; an empty cell is a dash."""
-    headings = list(COLUMNS)
-    cells = [[row[heading] or "-" for heading in headings] for row in map(words, rows)]
-    lines = aligned([headings, *cells], right=(headings.index("bytes"),))
-    return f"{lines}\n\n{sums(rows, totals)}"
+def table(lines: Sequence[Line], totals: Mapping[str, Any]) -> str:
+    """Return lines as a plain table with their totals below; an empty cell is a dash."""
+    cells = [line.cells() for line in lines]
+    folds = any(line["count"] for line in cells)
+    headings = ["name", *(["count"] if folds else []), *(h for h in COLUMNS if h != "name")]
+    right = tuple(headings.index(heading) for heading in ("count", "bytes") if heading in headings)
+    body = [[line[heading] or "-" for heading in headings] for line in cells]
+    return f"{aligned([headings, *body], right=right)}\n\n{sums(lines, totals)}"
 
 
-def sums(rows: Sequence[Row], totals: Mapping[str, Any]) -> str:
-    """Return the totals of rows, by module, dtype and trainability.
+def sums(lines: Sequence[Line], totals: Mapping[str, Any]) -> str:
+    """Return the totals of lines, then by module, by dtype and by trainability.
 
     Args:
-        rows: The variables.
+        lines: What they are the totals of.
         totals: What `Inventory.totals` says of them.
     """
-    lines = [["", "variables", "elements", "bytes", ""], _line("total", totals)]
-    for entry in totals["by_module"][1:]:
-        indent = "  " * entry["module"].count(".")
-        lines.append(_line(f"{indent}{printable(entry['module'])}", entry))
-    lines += [_line(entry["dtype"], entry) for entry in totals["by_dtype"]]
-    lines += [
-        _line("trainable" if entry["trainable"] else "not trainable", entry)
-        for entry in totals["by_trainable"]
-    ]
-    text = aligned(lines, right=(1, 2, 3, 4))
+    text = aligned(sums_of(totals), right=(1, 2, 3, 4))
+    rows = [row for line in lines for row in line.rows]
     if any(row.placements for row in rows):
         held = sum(row.local_nbytes for row in rows)
-        text += f"\nthis rank has {size(held)} of the {size(totals['bytes'])}"
+        text += f"\n\nthis rank has {size(held)} of the {size(totals['bytes'])}"
     if totals["buffers"]:
-        text += f"\nand {totals['buffers']} buffers, {size(totals['buffer_bytes'])}"
+        text += f"\n\nand {totals['buffers']} buffers, {size(totals['buffer_bytes'])}"
     return text
 
 
-def _line(title: str, entry: Mapping[str, Any]) -> list[str]:
-    numbers = [str(entry[key]) for key in ("variables", "elements", "bytes")]
-    return [title, *numbers, size(entry["bytes"])]
+def sums_of(totals: Mapping[str, Any]) -> list[list[str]]:
+    """Return the totals as rows of cells: a heading before each group, and a blank one."""
+    groups = {
+        "module": _by_module(totals["by_module"][1:]),
+        "dtype": [_sum(entry["dtype"], [entry]) for entry in totals["by_dtype"]],
+        "trainable": [
+            _sum("trainable" if entry["trainable"] else "not trainable", [entry])
+            for entry in totals["by_trainable"]
+        ],
+    }
+    rows = [["", "variables", "elements", "bytes", ""], _sum("total", [totals])]
+    for heading, group in groups.items():
+        rows += [[""] * 5, [f"by {heading}", *[""] * 4], *group] if group else []
+    return rows
 
 
-MOST_ROWS = 500
-"""More than these make a notebook slow; the page of `Inventory.html` shows all."""
+def _by_module(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    facts = [(entry["variables"], entry["elements"], entry["bytes"]) for entry in entries]
+    return [
+        _sum("  " * name.count(".") + printable(name), [entries[position] for position in at])
+        for name, at in folded([entry["module"] for entry in entries], facts)
+    ]
 
 
-def notebook_table(rows: Sequence[Row], title: str) -> str:
-    """Return plain HTML, in a notebook's own colours, of the columns that say something."""
-    told = [words(row) for row in rows]
-    headings = telling(told)
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join(
-        f"<tr>{''.join(_cell(heading, row[heading]) for heading in headings)}</tr>"
-        for row in told[:MOST_ROWS]
-    )
-    left_out = len(told) - MOST_ROWS
-    more = f"<p>and {left_out} more</p>" if left_out > 0 else ""
-    return (
-        f"<table><caption>{escape(title)}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
-    )
-
-
-def _cell(heading: str, text: str) -> str:
-    align = "right" if heading == "bytes" else "left"
-    return f'<td style="text-align: {align}">{escape(text)}</td>'
-
-
-_LEFT_OUT = ("name", "module", "elements", "local_bytes", "declared", "creators")
-"""What follows from other columns, and how it came about."""
-
-
-def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Return a line for each variable that was added, removed or changed, and one that sums up.
-
-    Args:
-        before: The document of the one model.
-        after: The document of the other.
-    """
-    old = {variable["name"]: variable for variable in before["variables"]}
-    new = {variable["name"]: variable for variable in after["variables"]}
-    lines = [f"- {_told(old[name])}" for name in old if name not in new]
-    lines += [f"+ {_told(new[name])}" for name in new if name not in old]
-    for name in new:
-        changes = list(_changes(old[name], new[name])) if name in old else []
-        if changes:
-            lines.append(f"~ {printable(name)}  {', '.join(changes)}")
-    counts = [sum(line.startswith(sign) for line in lines) for sign in "+-~"]
-    was, now = (sum(v["bytes"] for v in found.values()) for found in (old, new))
-    summary = "{} added, {} removed, {} changed".format(*counts)
-    return "\n".join([*lines, f"{summary}; {size(was)} -> {size(now)}"])
-
-
-def _told(variable: Mapping[str, Any]) -> str:
-    return f"{printable(variable['name'])}  {_shape(variable['shape'])}  {variable['dtype']}"
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    for column in new:
-        if column in _LEFT_OUT or column not in old or old[column] == new[column]:
-            continue
-        show = _shape if column == "shape" else str
-        yield printable(f"{column} {show(old[column])} -> {show(new[column])}")
-
-
-def _shape(shape: Sequence[int] | None) -> str:
-    return "?" if shape is None else "x".join(map(str, shape)) or "scalar"
+def _sum(title: str, entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    totals = [sum(entry[key] for entry in entries) for key in ("variables", "elements", "bytes")]
+    return [title, *(f"{total:,}" for total in totals), size(totals[-1])]

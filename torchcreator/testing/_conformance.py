@@ -27,8 +27,8 @@ def assert_creator_conforms(creator: Creator, *, refuses: Refusals = ()) -> None
 
     It is asked for variables with and without a name, with values of every kind, for the
     parameters of stock and of lazy modules, of modules that initialise them later, of which two
-    have the same names, or that are loaded, for a parameter of a class of its own, twice in one
-    chain, and with a keyword that does not exist yet.
+    have the same names, or that are loaded, for those of a finished model, for a parameter of a
+    class of its own, twice in one chain, and with a keyword that does not exist yet.
 
     Args:
         creator: The creator.

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from torchcreator._api import creator_scope, variable
+from torchcreator._api import creator_scope, recreate, variable
 from torchcreator._chain.initial_value import wanted
-from torchcreator._chain.open_scopes import current
+from torchcreator._chain.open_scopes import closed, current
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._torch.tensors import wraps_others
 
@@ -180,6 +180,15 @@ def _lazy_module() -> str:
     return ""
 
 
+def _finished() -> str:
+    """Asked for the parameters of a finished model."""
+    with closed():
+        layer = nn.Linear(3, 2)
+    recreate(layer)
+    shapes = [tuple(p.shape) for p in layer.parameters()]
+    return "" if shapes == [(2, 3), (2,)] else f"shapes (2, 3) and (2,) become {shapes}"
+
+
 def _twice() -> str:
     """Asked twice in one chain."""
     link = current.get()
@@ -207,6 +216,7 @@ SITUATIONS: tuple[Callable[[], str], ...] = (
     _loaded,
     _tied,
     _lazy_module,
+    _finished,
     _twice,
 )
 """What a creator may be asked for; each returns what is wrong with the answer, or nothing."""

@@ -68,3 +68,13 @@ def news(self):
     self.d = nn.Parameter(torch.FloatTensor(2).uniform_())
     self.e = nn.Parameter(w.new(w))
     self.f = nn.Parameter(torch.Tensor([w[0], 1.0]))
+
+
+@constructor
+def layouts(self):
+    rows = torch.rand(4, 6)
+    for number, part in enumerate(torch.linalg.svd(rows, full_matrices=False)):
+        self.register_buffer(f"svd{number}", part)
+        self.register_parameter(f"rest{number}", nn.Parameter(part[1:].contiguous()))
+    self.register_buffer("spectrum", torch.fft.rfft2(torch.rand(4, 4, 6), dim=(0, 1)))
+    self.register_buffer("vectors", torch.linalg.eig(rows @ rows.T)[1])

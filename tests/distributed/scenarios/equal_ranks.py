@@ -46,13 +46,26 @@ def prepared(model):
     return nn.parallel.DistributedDataParallel(prepare(model))
 
 
+def static(model):
+    return nn.parallel.DistributedDataParallel(prepare(model), static_graph=True)
+
+
+def in_ddp(model):
+    """Return a DDP that was told what to leave alone, and of its policies only afterwards."""
+    names = ["own", ".own"]  # as DDP spells it in its two places
+    nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
+    ddp = nn.parallel.DistributedDataParallel(model)
+    aggregate_gradients(ddp)
+    return ddp
+
+
 def sharded(model):
     fully_shard(model, ignored_params=per_rank_parameters(model))
     aggregate_gradients(model)
     return model
 
 
-HOSTS = {host.__name__: host for host in (plain, data_parallel, prepared, sharded)}
+HOSTS = {host.__name__: host for host in (plain, data_parallel, prepared, static, in_ddp, sharded)}
 
 
 def groups_of(model):
@@ -72,7 +85,8 @@ def clipped(rank):
     for host, put in HOSTS.items():
         for norm_type in (2.0, 1.0, math.inf):
             model = Mixed()
-            put(model)(rank + 1.0).backward()
+            held = put(model)
+            held(rank + 1.0).backward()
             total = clip_grad_norm_(model, 1.0, norm_type)
             grads = whole(model.shared.grad).tolist(), model.own.grad.tolist()
             results[host, norm_type] = (total.item(), *grads)
@@ -94,7 +108,7 @@ def groups(rank):
 def clipped_by_torch(rank):
     """Return what is warned of, and whether the shared values are still equal."""
     results = {}
-    for host in ("plain", "data_parallel"):
+    for host in ("plain", "data_parallel", "prepared", "in_ddp"):
         model = Mixed()
         held = HOSTS[host](model)
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
@@ -111,7 +125,7 @@ def clipped_by_torch(rank):
 def scaled(rank):
     """Return what a scaler makes of an infinity on rank 1 alone, and of a step after it."""
     results = {}
-    for host in ("plain", "data_parallel"):
+    for host in ("plain", "data_parallel", "prepared", "static", "in_ddp"):
         model = Mixed()
         held = HOSTS[host](model)
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
@@ -126,6 +140,24 @@ def scaled(rank):
         verify(model)
         results[host] = seen
     return results
+
+
+def scaled_in_shards(rank):
+    """Return the same of FSDP2, where shards and values per rank have an optimizer each."""
+    model = Mixed()
+    held = sharded(model)
+    optimizers = [torch.optim.SGD([p], lr=1.0) for p in (model.shared, model.own)]
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    seen = []
+    for own in (INF if rank else 1.0, 1.0):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        scaler.scale(held(own)).backward()
+        for optimizer in optimizers:
+            scaler.step(optimizer)
+        scaler.update()
+        seen.append((whole(model.shared).tolist(), scaler.get_scale()))
+    return seen
 
 
 def all_equal(rank):
@@ -143,4 +175,4 @@ def all_equal(rank):
     return [str(warning.message) for warning in told], model.shared.tolist()
 
 
-SCENARIOS = [clipped, groups, clipped_by_torch, scaled, all_equal]
+SCENARIOS = [clipped, groups, clipped_by_torch, scaled, scaled_in_shards, all_equal]

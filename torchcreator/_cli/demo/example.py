@@ -18,7 +18,7 @@ from torch.utils.data import TensorDataset
 from typing_extensions import Unpack
 
 import torchcreator as tc
-from torchcreator.creators import aggregate, freeze, local
+from torchcreator.creators import aggregate, declare, freeze, local
 
 PIXELS, LIFTED, HIDDEN, DIGITS = 64, 128, 64, 10
 BRIGHTEST = 16.0
@@ -36,7 +36,7 @@ def bound_matrices(
 
 
 def classifier() -> nn.Sequential:
-    """Return a new classifier of digits, its policies declared, and a count of scans seen."""
+    """Return a classifier of digits with its policies, and a count of scans."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     with tc.creator_scope(freeze()):
         layers["lift"] = nn.Linear(PIXELS, LIFTED)
@@ -53,10 +53,9 @@ def classifier() -> nn.Sequential:
         layers["head"] = nn.Linear(HIDDEN, DIGITS)
     model = nn.Sequential(layers)
     # Each rank keeps a count to itself; it reads as the sum over the ranks.
-    seen = tc.variable(
-        0, dtype=torch.int64, name="scans_seen", synchronization="on_read", aggregation="sum"
-    )
-    model.register_parameter("scans_seen", seen)
+    summed = declare(synchronization="on_read", aggregation="sum")
+    with tc.creator_scope(summed):
+        model.scans_seen = tc.variable(0, dtype=torch.int64, name="scans_seen")
     return model
 
 

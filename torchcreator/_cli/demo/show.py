@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from inspect import getsource
 from operator import itemgetter
 from pathlib import Path
 from tempfile import mkdtemp
@@ -11,6 +12,7 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.syntax import Syntax
 from rich.table import Table
 from torch.multiprocessing.spawn import ProcessContext, ProcessException
 
@@ -18,7 +20,7 @@ import torchcreator as tc
 from torchcreator._cli.demo import example
 from torchcreator._cli.demo.checks import Claim
 from torchcreator._cli.demo.ranks import Options, Told, started
-from torchcreator._cli.usage import write_page
+from torchcreator._cli.usage import invocation, write_page
 from torchcreator.report import Inventory
 from torchcreator.report._text import words
 
@@ -37,7 +39,10 @@ def show(options: Options) -> int:
     console = Console(highlight=False)
     torch.set_num_threads(1)  # a fork does not survive in a process whose thread pool has started
     inventory = tc.inspect(example.classifier)
+    page = options.html or str(Path(mkdtemp(prefix="torchcreator-"), "demo.html"))
+    write_page(inventory, page)  # before anybody has waited for the training
     console.print(_heading(options))
+    console.print(Syntax(getsource(example.classifier), "python", background_color="default"))
     console.print(_table(inventory))
     try:
         with started(options) as (ranks, told):
@@ -47,12 +52,10 @@ def show(options: Options) -> int:
         print(f"torchcreator demo: error: {text}", file=sys.stderr)
         return 1
     failed = _verdict(claims, console)
-    path = options.html or str(Path(mkdtemp(prefix="torchcreator-"), "demo.html"))
-    write_page(inventory, path)
     for line in (
         f"\nThe model and its training, to read: {example.__file__}",
-        f"Its variables, to look at: {path}",
-        f"and in the terminal: torchcreator inspect {example.__name__}:classifier",
+        f"Its variables, to look at: {page}",
+        f"and in the terminal: {invocation()} inspect {example.__name__}:classifier",
     ):
         console.print(escape(line), soft_wrap=True)
     return failed
@@ -60,11 +63,10 @@ def show(options: Options) -> int:
 
 def _heading(options: Options) -> str:
     learn, held_out = (len(part) for part in example.scans(options.seed))
-    processes = "process" if options.world_size == 1 else "processes"
     return (
-        f"[bold]torchcreator {tc.__version__}[/]: handwritten digits, {learn:,} scans "
-        f"to learn from, {held_out} held out\n"
-        f"{options.world_size} {processes}, {options.device}, seed {options.seed}\n"
+        f"{learn:,} scans to learn from, {held_out} held out; {options.device}, seed "
+        f"{options.seed}, torchcreator {tc.__version__}\n\n"
+        "[bold]The model[/], stock modules that are made under a few scopes:\n"
     )
 
 
@@ -104,7 +106,7 @@ def _follow(ranks: ProcessContext, told: Told, options: Options, console: Consol
 def _verdict(claims: list[Claim], console: Console) -> int:
     console.print()
     for claim in claims:
-        console.print(MARKS[claim.holds], escape(claim.text), soft_wrap=True)
+        console.print(MARKS[claim.holds], escape(claim.text))
     failed = sum(claim.holds is False for claim in claims)
     if failed:
         console.print(f"\n[bold red]{failed} of {len(claims)} claims failed.[/]")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from torchcreator._cli.usage import UnusableError
@@ -67,6 +68,24 @@ def read_arguments(text: str | None, factory: Any, path: str) -> Arguments:
     except TypeError as error:
         raise UnusableError(f"the arguments do not fit {path}{signature}: {error}") from None
     return positional, keywords
+
+
+SHORT = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
+"""What dtypes are called elsewhere."""
+
+
+def read_dtype(text: str) -> torch.dtype:
+    """Return a floating dtype by its name.
+
+    Raises:
+        UnusableError: There is none of that name.
+    """
+    found = getattr(torch, SHORT.get(text, text), None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        known = [*SHORT, *SHORT.values()]
+        near = did_you_mean(text, known)
+        raise UnusableError(f"--dtype {text!r} is no floating dtype{near}: {', '.join(known)}")
+    return found
 
 
 def told(error: BaseException) -> str:

@@ -1,35 +1,19 @@
-"""What goes wrong while a constructor is recorded, in words."""
+"""What is said where a constructor cannot be recorded, or its model's values cannot be made."""
 
 from __future__ import annotations
 
 import sys
-from threading import Lock
-from weakref import WeakSet
 
 import torch
 from torch import nn
 
 from torchcreator._call_site import Line
 from torchcreator._errors import BuildError
-from torchcreator._recorder.live_tensors import named_tensors
+from torchcreator._recorder.live_tensors import ORIGIN, named_tensors
 from torchcreator._recorder.replay import LINE, Unseen
-from torchcreator._recorder.tape import Tape
+from torchcreator._recorder.tape import Op
 from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._torch.tensors import is_plain_meta, storage_key
-
-_deferred: WeakSet[Tape] = WeakSet()
-_changing = Lock()
-
-
-def note_deferred(tape: Tape) -> None:
-    """Remember the tape of a deferred model, as long as anything holds it."""
-    with _changing:
-        _deferred.add(tape)
-
-
-def _is_deferred(tensor: torch.Tensor) -> bool:
-    with _changing:
-        return any(tape.find(tensor) is not None for tape in _deferred)
 
 
 def unrecordable(what: str, tensor: torch.Tensor, line: Line) -> BuildError:
@@ -50,7 +34,7 @@ def unrecordable(what: str, tensor: torch.Tensor, line: Line) -> BuildError:
 
 def unseen(tensor: torch.Tensor) -> Unseen:
     """Return what stands for the unknown content of a tensor."""
-    if _is_deferred(tensor):
+    if ORIGIN in tensor.__dict__:
         return Unseen(
             "It belongs to a model that was deferred before, and waits for values of its own.",
             "Call materialize() on that model first; or make it in this factory.",
@@ -87,7 +71,16 @@ def whose(tensor: torch.Tensor) -> str:
             frame = frame.f_back
             modules = [v for v in frame.f_locals.values() if issubclass(type(v), nn.Module)]
             for module in (module for module in modules if "_modules" in vars(module)):
-                for name, held in named_tensors(module):
+                for name, held, _ in named_tensors(module):
                     if is_plain_meta(held) and storage_key(held) == key:
                         whose = f"{type(module).__name__}'s {name!r}"
     return whose
+
+
+def not_initialised(label: str, empty: Op) -> BuildError:
+    """Return the error for a parameter that holds what the memory held that it was given."""
+    return BuildError(
+        f"Parameter {label!r} is not initialised; {empty.name} was called at {empty.line}.",
+        "Its constructor leaves it, or part of it, as the memory was found: garbage.",
+        "Initialise it in the constructor, or set initial_value in a creator.",
+    )

@@ -1,0 +1,208 @@
+"""A part of a recorded value is that part of the whole, bit for bit, however it was made."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from torchcreator._errors import BuildError
+from torchcreator._recorder.boxes import common, locate, region_in, row_length, runs
+from torchcreator._recorder.recording import record
+from torchcreator._recorder.rng_blocks import in_blocks
+from torchcreator._recorder.tape import Ref
+
+VALUES = {
+    "normal": lambda: torch.empty(501, 300).normal_(1, 2),
+    "uniform": lambda: torch.empty(400, 299).uniform_(-1, 2),
+    "kaiming": lambda: nn.Linear(333, 301).weight.data,
+    "an embedding with padding": lambda: nn.Embedding(3001, 64, padding_idx=5).weight.data,
+    "a convolution": lambda: nn.Conv2d(64, 128, 3).weight.data,
+    "channels last": lambda: nn.Conv2d(32, 64, 5).to(memory_format=torch.channels_last).weight.data,
+    "recurrent": lambda: nn.LSTM(64, 160).weight_hh_l0.data,
+    "attention": lambda: nn.MultiheadAttention(128, 4).in_proj_weight.data,
+    "truncated": lambda: nn.init.trunc_normal_(torch.empty(700, 111), a=-1, b=1),
+    "truncated far away": lambda: nn.init.trunc_normal_(torch.empty(700, 111), std=0.02),
+    "orthogonal, scaled": lambda: nn.init.orthogonal_(torch.empty(200, 180)).mul_(2),
+    "bfloat16": lambda: torch.empty(500, 301, dtype=torch.bfloat16).normal_(),
+    "float64": lambda: torch.empty(200, 333, dtype=torch.float64).normal_(),
+    "rounded afterwards": lambda: torch.randn(333, 100).half(),
+    "bernoulli": lambda: torch.empty(333, 333).bernoulli_(0.3),
+    "exponential": lambda: torch.empty(50_000).exponential_(),
+    "log-normal": lambda: torch.empty(300, 150).log_normal_(),
+    "integers": lambda: torch.empty(400, 200, dtype=torch.int32).random_(0, 9),
+    "transposed": lambda: torch.empty(400, 201).normal_().t(),
+    "drawn through a transpose": lambda: torch.empty(400, 201).t().uniform_().t(),
+    "joined by rows": lambda: torch.cat([torch.randn(100, 400), torch.ones(77, 400)]) / 3,
+    "joined by columns": lambda: torch.cat([torch.randn(90, 50), torch.randn(90, 500)], dim=-1),
+    "masked": lambda: torch.randn(300, 300).masked_fill(torch.ones(300, 300).triu().bool(), 0),
+    "broadcast": lambda: torch.arange(400.0)[:, None] * torch.rand(300) + 1,
+    "expanded": lambda: torch.randn(333, 1).expand(333, 200).clone(),
+    "experts": lambda: torch.empty(6, 70, 120).normal_(),
+    "rows longer than a block": lambda: torch.empty(3, 100_003).uniform_(),
+    "one dimension": lambda: torch.randn(100_007),
+    "small": lambda: torch.empty(33, 9).normal_(),
+    "a scalar": lambda: torch.randn(()),
+    "no pointwise operation": lambda: torch.randn(100, 400).softmax(0).mul_(3),
+    "in pieces": lambda: in_pieces(),
+}
+
+
+def in_pieces():
+    value = torch.zeros(600, 300)
+    value[10:500].normal_()
+    value[:, 7] = 3
+    value[3:9, 2:5].add_(1)
+    value[20:50].copy_(value[520:550] + 2)
+    return value
+
+
+class Values(nn.Module):
+    def __init__(self):
+        super().__init__()
+        for number, make in enumerate(VALUES.values()):
+            self.register_buffer(f"b{number}", make())
+
+
+def recorded(factory, seed):
+    torch.manual_seed(3)
+    return record(factory, (), {}, device=None, seed=seed, find=False)[1]
+
+
+def whole_of(recording, name):
+    return recording.value(recording.refs[name])
+
+
+def some_region(size, choose):
+    """Return one or two ranges in each dimension, or all of it."""
+    region = []
+    for length in size:
+        ends = sorted(choose.randint(0, length) for _ in range(4))
+        ranges = [[(0, length)], [(ends[0], ends[3])], [(ends[0], ends[1]), (ends[2], ends[3])]]
+        region.append(choose.choice(ranges))
+    return region
+
+
+def taken(value, region):
+    for dim, ranges in enumerate(region):
+        value = torch.cat([value.narrow(dim, low, high - low) for low, high in ranges], dim)
+    return value
+
+
+@pytest.fixture(scope="module", params=[None, 5], ids=["exact", "seeded"])
+def recording(request):
+    return recorded(Values, request.param)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_part_is_part_of_the_whole(recording, name):
+    """Any region of a value, made by itself, is that region of the whole."""
+    number = f"b{[*VALUES].index(name)}"
+    whole, choose = whole_of(recording, number), random.Random(name)
+    for _ in range(12):
+        region = some_region(whole.shape, choose)
+        part = recording.part(recording.refs[number], region)
+        assert part.is_contiguous()
+        assert torch.equal(part, taken(whole, region)), region
+
+
+def test_exact_parts_are_of_plain_construction():
+    """Without a seed the whole is what the constructor makes, so its parts are too."""
+    recording = recorded(Values, None)
+    torch.manual_seed(3)
+    for name, tensor in Values().named_buffers():
+        region = [[(0, min(2, length))] for length in tensor.shape]
+        assert torch.equal(recording.part(recording.refs[name], region), taken(tensor, region))
+
+
+def test_a_part_alone_does_not_make_the_whole():
+    """Rows of a large value are drawn without the rest: it would not fit into memory."""
+
+    class Large(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(1 << 24, 1 << 12, dtype=torch.bfloat16))
+            nn.init.normal_(self.weight, std=0.02)
+            with torch.no_grad():
+                self.weight[3] = 0
+
+    recording = recorded(Large, 0)
+    part = recording.part(recording.refs["weight"], [[(1 << 23, (1 << 23) + 2)], [(0, 1 << 12)]])
+    assert 0.018 < part.float().std() < 0.022
+    assert not recording.part(recording.refs["weight"], [[(3, 4)], [(0, 9)]]).any()
+
+
+def test_two_blocks_differ():
+    """Each block of a large draw has a state of its own."""
+    recording = recorded(lambda: nn.Linear(1 << 15, 3, bias=False), 0)
+    first, second, third = whole_of(recording, "weight")
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+
+
+def test_a_part_that_nobody_initialised():
+    """What is garbage in this part is an error; what is garbage elsewhere is not this part's."""
+
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.empty(8, 4))
+            with torch.no_grad():
+                self.weight[:4].fill_(1)
+
+    recording = recorded(Half, 0)
+    ref = recording.refs["weight"]
+    assert torch.equal(recording.part(ref, [[(0, 3)], [(0, 4)]]), torch.ones(3, 4))
+    with pytest.raises(BuildError, match="'weight' is not initialised; empty was called at"):
+        recording.part(ref, [[(3, 5)], [(0, 4)]])
+
+
+def test_blocks_end_with_rows():
+    """A block is as many whole rows as fit; small draws and what mixes elements have none."""
+    recording = recorded(lambda: nn.Linear(300, 200), 0)
+    draws = [op for op in recording.tape.ops if op.traits.draws]
+    cpu = torch.device("cpu")
+    assert [getattr(in_blocks(op, cpu), "step", None) for op in draws] == [109 * 300, None]
+    assert row_length((512, 256, 3, 3), 1 << 15) == 256 * 9
+    assert row_length((3, 1 << 20), 1 << 15) == 1
+
+
+def test_runs():
+    """A range of columns is taken out of many rows at once, where blocks end with rows."""
+    assert runs((8, 6), ((0, 8), (2, 4)), 12) == (6, (2, 4), [(0, 8)])
+    assert runs((8, 6), ((2, 5), (0, 6)), 12) == (1, (0, 1), [(12, 30)])
+    assert runs((2, 8, 6), ((0, 2), (2, 5), (1, 6)), 12) == (6, (1, 6), [(2, 5), (10, 13)])
+    assert runs((2, 6), ((0, 2), (2, 4)), 4) == (1, (0, 1), [(2, 4), (8, 10)])
+
+
+def test_locate():
+    """A view is a box of its storage if its dimensions are some of the storage's."""
+
+    def ref(size, stride, offset=0):
+        return Ref(0, torch.float32, torch.Size(size), stride, offset, conj=False, neg=False)
+
+    grid = ref((4, 6), (6, 1))
+    assert locate(grid, ref((6, 2), (1, 6), 6)) == (((1, 3), (0, 6)), (1, 0))
+    assert locate(grid, ref((4,), (6,), 2)) == (((0, 4), (2, 3)), (0,))
+    assert locate(grid, ref((4,), (7,))) is None
+    assert locate(grid, ref((24,), (1,))) is None
+    assert common(((0, 2), (1, 3)), ((1, 4), (0, 2))) == ((1, 2), (1, 2))
+    assert common(((0, 2),), ((2, 4),)) is None
+
+
+@pytest.mark.parametrize(
+    ("index", "region"),
+    [
+        pytest.param(slice(1, 3), [[(1, 3)], [(0, 6)]], id="rows"),
+        pytest.param((slice(None), slice(-2, None)), [[(0, 4)], [(4, 6)]], id="columns"),
+        pytest.param((slice(3, 1), slice(0, 9)), [[(3, 3)], [(0, 6)]], id="nothing"),
+        pytest.param(2, None, id="a row"),
+        pytest.param(slice(0, 4, 2), None, id="every second row"),
+        pytest.param(..., None, id="all"),
+    ],
+)
+def test_what_slices_ask_for(index, region):
+    """Slices of step 1 are a region; whatever else one indexes by is taken out of the whole."""
+    assert region_in(index, (4, 6)) == region

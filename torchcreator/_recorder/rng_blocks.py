@@ -1,0 +1,92 @@
+"""Large seeded draws in blocks, each with a state of its own: any part can be drawn by itself."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+from torchcreator._recorder.boxes import row_length
+from torchcreator._recorder.rng_draw import Draw
+from torchcreator._recorder.rng_outputs import draw_of, name_of
+from torchcreator._recorder.tape import Op, Ref
+
+_CPU_BLOCK, _OTHER_BLOCK = 1 << 15, 1 << 20
+"""Elements. More make a shard draw more of what is not its own; fewer take longer to begin with
+than to draw. On a GPU a block is a kernel to launch."""
+_ALONE = frozenset({"init.trunc_normal_", "init._no_grad_trunc_normal_"})
+"""What draws each element alike and alone, but takes a number of outputs that is not known."""
+_HALF = frozenset({torch.bfloat16, torch.float16})
+_FIRST, _WORDS = 24, 624  # where the words of a state on the CPU are, in fields of 64 bits
+
+
+def in_blocks(op: Op, device: torch.device) -> Draw | None:
+    """Return a draw as it is made in blocks; None where it is made as it is, all at once.
+
+    Whole rows stay together, so that blocks depend on the shape alone, and ranks that have rows
+    draw little else.
+    """
+    ref = op.args[0] if op.traits.fills else next(iter(op.outputs), None)
+    most = _CPU_BLOCK if device.type == "cpu" else _OTHER_BLOCK
+    if not isinstance(ref, Ref) or ref.size.numel() <= most or op.traits.seeded is None:
+        return None
+    draw = draw_of(op)
+    if draw is None or draw.fill is None:
+        if name_of(op) not in _ALONE:
+            return None
+        words = {word: value for word, value in op.kwargs.items() if word != "generator"}
+        fill = partial(op.traits.seeded, **words)
+        draw = Draw(ref.size.numel(), 0, 0, ref.size.numel() * 6.0, fill=fill, numbers=op.args[1:])
+    elif draw.fill is torch.Tensor.normal_ and ref.dtype in _HALF:
+        draw = draw._replace(fill=_normal_rounded)
+    row = row_length(ref.size, most)
+    return draw._replace(step=most // row * row, tail=1)
+
+
+def draw_blocks(
+    draw: Draw, first: int, target: torch.Tensor, begin: Callable[[int], torch.Generator]
+) -> None:
+    """Draw what ``target``, which is contiguous, holds from element ``first`` on, in whole blocks.
+
+    Args:
+        draw: What `in_blocks` returned.
+        first: Where the target begins; where a block does, too.
+        target: The memory.
+        begin: Returns a generator at the beginning of a block.
+    """
+    flat, length = target.view(-1), draw.step
+    for start in range(0, flat.numel(), length):
+        draw.run(flat[start : start + length], begin((first + start) // length))
+
+
+class Beginnings:
+    """A generator on the CPU that is put at the beginning of one block after the other."""
+
+    def __init__(self) -> None:
+        self._generator = torch.Generator("cpu")
+        self._state = self._generator.manual_seed(0).get_state()
+        self._bytes = bytearray(4 * _WORDS)
+        self._drawn = torch.frombuffer(self._bytes, dtype=torch.int32)
+        words = self._state[_FIRST : _FIRST + 8 * _WORDS]
+        self._words = words.view(torch.int32)[::2]
+
+    def at(self, stream: bytes, block: int) -> torch.Generator:
+        """Return the generator where a block of a stream begins.
+
+        All of its state comes from a hash: of a seed it would look at 32 bits, which two of the
+        millions of blocks of a large model would have in common.
+        """
+        name = stream + block.to_bytes(8, "little")
+        self._bytes[:] = hashlib.shake_128(name).digest(4 * _WORDS)
+        self._words.copy_(self._drawn)
+        self._generator.set_state(self._state)
+        return self._generator
+
+
+def _normal_rounded(target: torch.Tensor, *numbers: float, generator: torch.Generator) -> Any:
+    """Draw normal values in single precision and round them, which is faster."""
+    drawn = torch.empty(target.shape, dtype=torch.float32, device=target.device)
+    return target.copy_(drawn.normal_(*numbers, generator=generator))
