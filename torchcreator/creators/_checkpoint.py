@@ -9,10 +9,12 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from typing_extensions import Unpack
 
 from torchcreator._build.context import Building, building
 from torchcreator._errors import CheckpointError, VariableTypeError, did_you_mean, shown
+from torchcreator._spec.lazy import copy_into
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._choice import Conditions, ready
 from torchcreator.creators._safetensors import Stored
@@ -181,7 +183,8 @@ class _Load:
         buffers = list(self._buffers(model))
         for name, buffer in buffers:
             for found in self._checkpoint.find([name]):
-                problem = self._checkpoint.misfit(found, buffer.shape, buffer.dtype)
+                shape = None if is_lazy(buffer) else buffer.shape
+                problem = self._checkpoint.misfit(found, shape, buffer.dtype)
                 if problem is not None:
                     self._misfits.append(f"{name}: {problem}")
         unexpected = sorted(set(self._checkpoint.stored) - self._used)
@@ -194,8 +197,7 @@ class _Load:
             raise _unfit(problems, self._checkpoint)
         for name, buffer in buffers:
             for found in self._checkpoint.find([name]):
-                with torch.no_grad():
-                    buffer.copy_(self._checkpoint.value(found))
+                copy_into(buffer, self._checkpoint.value(found))
 
     def _buffers(self, model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the persistent buffers that are in the files; those that should be are missing."""
