@@ -145,11 +145,7 @@ class Recording(Opaque):
             return value
 
     def part(self, ref: Ref, region: Region) -> torch.Tensor:
-        """Return a part of a recorded tensor's value at the end, in memory of its own.
-
-        Args:
-            ref: The tensor.
-            region: The part: the ranges that it takes in each dimension.
+        """Return a region of a recorded tensor's value at the end, in memory of its own.
 
         Raises:
             BuildError: It cannot be replayed, or part of a parameter was never initialised.
