@@ -15,7 +15,7 @@ from benchmarks._rows import Missing, Row, table
 
 FILES = (
     *("core", "stock_modules", "floor", "lookup", "defer", "build", "checkpoint"),
-    *("constraints", "distributed", "plugin"),
+    *("recreate", "constraints", "distributed", "plugin"),
 )
 """One per question, in the order of the table. Each is run in a process of its own."""
 

@@ -1,19 +1,21 @@
-"""How much memory declarations and policies take beside the parameters.
+"""What one rank of many takes to start, and how much memory policies take beside the parameters.
 
-    python -m benchmarks.at_scale               # 100,000 parameters of one element, half a minute
-    python -m benchmarks.at_scale 1000000       # a million: half an hour or so, up to 8 GB
+    python -m benchmarks.at_scale                   # both, 100,000 parameters: two minutes
+    python -m benchmarks.at_scale --only policies 1000000      # half an hour or so, up to 8 GB
+    python -m benchmarks.at_scale --only start --quick         # a model of 8 MiB, seconds
 
-Each row is measured in a process of its own, as one of 1,024 ranks of torch's fake process group:
-resident memory after, less before, divided by the number of parameters.
+Each row is measured in a process of its own, as one rank of torch's fake process group. Of a start
+the processor time of each phase, and by how much resident memory rises at most; of policies, as one
+of 1,024 ranks, resident memory after, less before, divided by the number of parameters.
 """
 
 from __future__ import annotations
 
+import argparse
 import gc
 import multiprocessing
 import os
 import resource
-import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +26,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from benchmarks import _start
 from torchcreator import variable
 from torchcreator.distributed import aggregate_gradients, data_parallel
 
@@ -92,8 +95,21 @@ def measure(name: str, count: int, answer: Connection) -> None:
 
 
 def main() -> None:
+    """Measure what the command line names, and print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.at_scale", description=__doc__)
+    parser.add_argument("count", nargs="?", type=int, default=100_000, help="parameters")
+    parser.add_argument("--only", choices=["start", "policies"])
+    parser.add_argument("--quick", action="store_true", help="start a small model only")
+    asked = parser.parse_args()
+    if asked.only != "policies":
+        _start.report(quick=asked.quick)
+        print()
+    if asked.only != "start":
+        policies(asked.count)
+
+
+def policies(count: int) -> None:
     """Measure each row and print the table."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     fork = multiprocessing.get_context("fork")
     print(f"| {count:,} parameters of one element, {RANKS:,} ranks | bytes each | in all |")
     print("| --- | ---: | ---: |")

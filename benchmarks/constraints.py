@@ -99,16 +99,17 @@ def by_hand(
     *,
     against: str,
     at_most: float | None = None,
+    headline: bool = False,
 ) -> Question:
     """Return the question how our step compares with one that a projection by hand follows."""
 
     def pair() -> Iterator[Pair]:
         yield step_under(constraint), step_then(project)
 
-    promised = at_most is not None
-    return as_trained(
-        work, against=against, at_most=at_most, seconds=6.0 if promised else 2.0, headline=promised
-    )(pair)
+    seconds = 2.0 if at_most is None else 6.0
+    return as_trained(work, against=against, at_most=at_most, seconds=seconds, headline=headline)(
+        pair
+    )
 
 
 def in_keras(work: str, constraint: str, kind: str, **options: Any) -> Question:
@@ -256,7 +257,7 @@ QUESTIONS = [
     ),
     by_hand(NON_NEG, "non_neg", clamp_each, against="a loop of `clamp_`"),
     by_hand(NON_NEG, "non_neg", keras_non_neg, against="a loop of Keras' formula"),
-    by_hand(MAX_NORM, "max_norm", norm_each, against="a loop by hand", at_most=0.4),
+    by_hand(MAX_NORM, "max_norm", norm_each, against="a loop by hand", at_most=0.4, headline=True),
     in_training(constraints.Orthogonal(), at_most=2.0, seconds=6.0),
     *(
         against_parametrization(

@@ -41,7 +41,7 @@ def remembering(next_creator: Callable[..., Any], **kwargs: Any) -> Any:
     return answer
 
 
-@question(ONE, against="`nn.Parameter(z.clone())`", at_most=1.6, headline=True)
+@question(ONE, against="`nn.Parameter(z.clone())`", at_most=1.6)
 def one_variable() -> Iterator[Pair]:
     """Time one small variable against the parameter alone."""
     value = torch.zeros(8, device=DEVICE)
@@ -168,7 +168,7 @@ def ours_entered() -> None:
         pass
 
 
-@question(ENTRY, against="`ContextVar` set and reset", at_most=1.0 / 0.3, headline=True)
+@question(ENTRY, against="`ContextVar` set and reset", at_most=1.0 / 0.3)
 def entering() -> Iterator[Pair]:
     """Time a scope against the least that a context variable costs."""
     variable: ContextVar[object] = ContextVar("variable", default=None)

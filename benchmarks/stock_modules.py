@@ -37,7 +37,7 @@ def in_a_scope() -> list[nn.Linear]:
         return plain()
 
 
-@question(SCOPE, against="no scope", seconds=6.0, at_most=1.35, headline=True)
+@question(SCOPE, against="no scope", seconds=6.0, at_most=1.35)
 def against_none() -> Iterator[Pair]:
     """Time many small modules in a scope against the same ones without."""
     yield in_a_scope, plain

@@ -8,26 +8,19 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 from torch import nn
-from typing_extensions import Unpack
 
 import torchcreator as tc
 from torchcreator.distributed import data_parallel
-
-
-def policies(next_creator: tc.NextCreator, /, **kwargs: Unpack[tc.VariableKwargs]) -> nn.Parameter:
-    """Add up the gains' gradients, and give every rank a bias of its own."""
-    if isinstance(kwargs["module"], nn.RMSNorm):
-        kwargs["aggregation"] = "sum"
-    if kwargs["name"] == "bias":
-        kwargs["synchronization"] = "none"
-    return next_creator(**kwargs)
 
 
 def main() -> None:
     """Do one step on each rank and show what each gradient became."""
     dist.init_process_group("gloo")
     rank = dist.get_rank()
-    with tc.creator_scope(policies):
+    # The gains' gradients are added up, and every rank has a bias of its own.
+    with tc.creator_scope(
+        tc.creators.aggregate("sum", module=nn.RMSNorm), tc.creators.local(name="bias")
+    ):
         model = nn.Sequential(nn.RMSNorm(2), nn.Linear(2, 1))
     for parameter in model.parameters():
         nn.init.ones_(parameter)

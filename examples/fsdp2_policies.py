@@ -16,23 +16,18 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
-from typing_extensions import Unpack
 
 import torchcreator as tc
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def policies(next_creator: tc.NextCreator, /, **kwargs: Unpack[tc.VariableKwargs]) -> nn.Parameter:
-    """Add up what the ranks say about normalisation gains; average the rest, as FSDP2 does."""
-    kwargs["aggregation"] = "sum" if isinstance(kwargs["module"], nn.RMSNorm) else "mean"
-    return next_creator(**kwargs)
-
-
 def build() -> nn.Sequential:
     """Return the model with its policies declared, and nothing sharded yet."""
     torch.manual_seed(0)
-    with torch.device(DEVICE), tc.creator_scope(policies):
+    # What the ranks say about normalisation gains is added up; the rest is averaged, as by FSDP2.
+    gains, rest = tc.creators.aggregate("sum", module=nn.RMSNorm), tc.creators.aggregate("mean")
+    with torch.device(DEVICE), tc.creator_scope(gains, rest):
         blocks = [nn.Sequential(nn.Linear(8, 8), nn.RMSNorm(8), nn.Tanh()) for _ in range(3)]
         return nn.Sequential(*blocks, nn.Linear(8, 1))
 

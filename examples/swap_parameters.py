@@ -7,27 +7,8 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from typing_extensions import Unpack
 
 import torchcreator as tc
-
-
-def freeze_embeddings(
-    next_creator: tc.NextCreator, /, **kwargs: Unpack[tc.VariableKwargs]
-) -> nn.Parameter:
-    """Leave every embedding as it is initialised."""
-    if isinstance(kwargs["module"], nn.Embedding):
-        kwargs["trainable"] = False
-    return next_creator(**kwargs)
-
-
-def halve_matrices(
-    next_creator: tc.NextCreator, /, **kwargs: Unpack[tc.VariableKwargs]
-) -> nn.Parameter:
-    """Make every matrix in bfloat16; its module initialises it there."""
-    if len(kwargs["shape"] or ()) == 2:
-        kwargs["dtype"] = torch.bfloat16
-    return next_creator(**kwargs)
 
 
 class Tagger(nn.Module):
@@ -42,7 +23,10 @@ class Tagger(nn.Module):
 
 def main() -> None:
     """Build the model under two creators and show what became of its parameters."""
-    with tc.creator_scope(freeze_embeddings, halve_matrices):
+    with tc.creator_scope(
+        tc.creators.freeze(module=nn.Embedding),
+        tc.creators.cast(torch.bfloat16, when=lambda shape, **_: len(shape) == 2),
+    ):
         tagger = Tagger()
     for name, parameter, spec in tc.named_specs(tagger):
         trained = "trained" if spec.trainable else "frozen"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +55,10 @@ COMPLAINTS = {
         [GPT2, "--config", '{"n_layers": 4}'],
         "GPT2Config has no 'n_layers' (did you mean 'n_layer'?)",
     ),
+    "a word that is not read, in one of many": (
+        ["transformers:AutoModel", "--config", '{"model_type": "gpt2", "n_layers": 4}'],
+        "GPT2Config has no 'n_layers' (did you mean 'n_layer'?)",
+    ),
     "no JSON": ([GPT2, "--config", "{n_layer: 4}"], "--config is not JSON: "),
     "a list": (["transformers:GPT2Model", "--config", "list.json"], "write a JSON object"),
     "no file": ([GPT2, "--config", "no.json"], "'no.json' cannot be read: No such file"),
@@ -85,3 +91,20 @@ def test_what_is_no_configuration_is_one_line(arguments, complaint, capsys, tmp_
     assert captured.out == ""
     assert complaint in captured.err
     assert captured.err.count("\n") == 1
+
+
+def test_the_guide_shows_what_llama_takes(capsys):
+    """The guide's figures for 70 billion parameters are those that the command prints."""
+    guide = (Path(__file__).parents[2] / "docs/guides/inspecting.md").read_text()
+    (shown,) = re.findall(r"^```text\n(training, .*?)^```$", guide, re.DOTALL | re.MULTILINE)
+    config = {
+        "hidden_size": 8192,
+        "intermediate_size": 28672,
+        "num_hidden_layers": 80,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+    }
+    asked = ("--training", "adamw", "--dtype", "bf16", "--ranks", "8")
+    llama = ("transformers:LlamaForCausalLM", "--config", json.dumps(config))
+    assert printed(capsys, *llama, *asked).endswith(f"\n\n{shown}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.test_docs import FENCE, PAGES, title
+from tests.docs.test_docs import FENCE, PAGES, README, title
 from torchcreator.__main__ import main
 
 INLINE = re.compile(r"`(torchcreator inspect [a-z][^`]*)`")
@@ -40,3 +40,20 @@ def test_commands_run(page, tmp_path, monkeypatch):
             Path(file).write_text(printed.getvalue())
         else:
             assert printed.getvalue()
+
+
+CONSOLE = re.compile(
+    r"^```console\n\$ \.venv/bin/torchcreator ([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
+
+
+def test_the_console_of_the_readme_is_what_is_printed(tmp_path, monkeypatch):
+    """What stands below the README's command is how its output begins."""
+    monkeypatch.chdir(tmp_path)
+    ((command, shown),) = CONSOLE.findall(README.read_text())
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main(shlex.split(command)) == 0
+    lines = [line for line in printed.getvalue().splitlines() if line]
+    assert lines[: shown.count("\n")] == shown.splitlines()
+    assert (tmp_path / "page.html").exists()

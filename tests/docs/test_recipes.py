@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.distributed.scenarios.loops import in_torchrun
-from tests.docs.test_docs import ROOT, Example, run
+from tests.docs.test_docs import README, ROOT, Example, examples, run
 from tests.support.ranks import run_ranks
 
 PAGE = (ROOT / "docs/recipes.md").read_text()
@@ -24,6 +24,7 @@ LONGEST = 8
 RECIPES = {
     title: BLOCK.findall(text) for title, text in zip(SECTIONS[::2], SECTIONS[1::2], strict=True)
 }
+README_ON_RANKS = [code for ranks, code, _ in BLOCK.findall(README.read_text()) if ranks]
 ALONE = [title for title, ((ranks, _, _),) in RECIPES.items() if not ranks]
 TOGETHER = [title for title in RECIPES if title not in ALONE]
 
@@ -74,13 +75,17 @@ def printed(tmp_path_factory):
 
     def play(rank):
         in_torchrun(rank)
-        return {title: follow(title, {}) for title in TOGETHER if not missing(title)}
+        found = {title: follow(title, {}) for title in TOGETHER if not missing(title)}
+        return {**found, "README": run(Example(beginning + README_ON_RANKS[0], None), {})}
+
+    beginning = next(examples(README)).code  # what the block is about
 
     return run_ranks(play, 2, tmp_path_factory.mktemp("ranks"), timeout=120)[0]
 
 
-@pytest.mark.parametrize("title", TOGETHER)
+@pytest.mark.parametrize("title", [*TOGETHER, "README"])
 def test_a_recipe_runs_on_two_ranks(title, printed):
     """A recipe for two ranks prints what stands below it, on the first."""
-    needs(title)
+    if title in RECIPES:
+        needs(title)
     assert printed[title] == ""

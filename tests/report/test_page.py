@@ -69,8 +69,11 @@ def fingerprint(text):
 def test_the_page_holds_both_documents():
     """The documents come out of the page as they went in."""
     before, after = transformer(1, policies=False), transformer(1)
-    assert embedded(page(after)) == {"after": after, "before": None}
-    assert embedded(page(after, before)) == {"after": after, "before": before}
+    alone, compared = embedded(page(after)), embedded(page(after, before))
+    assert alone == {"after": after, "before": None, "folds": None}  # nothing repeats
+    assert compared == {"after": after, "before": before, "folds": None}
+    lines = dict(embedded(page(transformer(3)))["folds"])
+    assert lines["transformer.ln_f.weight"] == [len(transformer(3)["variables"]) - 2]
 
 
 def test_the_same_documents_make_the_same_page():

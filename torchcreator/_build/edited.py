@@ -14,6 +14,7 @@ from torch.nn.parameter import is_lazy
 from torchcreator._build import told
 from torchcreator._build.sharded_parameter import Shards
 from torchcreator._recorder.live_tensors import (
+    ORIGIN,
     Named,
     Objects,
     named_tensors,
@@ -21,7 +22,7 @@ from torchcreator._recorder.live_tensors import (
     replace,
     tensors_of,
 )
-from torchcreator._recorder.origins import DEFERRED, ORIGIN, Origin, Places, carried
+from torchcreator._recorder.origins import DEFERRED, Origin, Places, carried
 from torchcreator._recorder.recording import Recording
 from torchcreator._recorder.replay import on_meta
 from torchcreator._recorder.afterwards import converted, copied

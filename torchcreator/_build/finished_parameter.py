@@ -10,16 +10,19 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from torchcreator._build.recorded_parameter import other_shape
-from torchcreator._chain.complaints import explain
+from torchcreator._chain.complaints import explain, returned_none
+from torchcreator._chain.default import adopt
 from torchcreator._chain.initial_value import wanted
+from torchcreator._chain.scope import current_chain
 from torchcreator._chain.target import Asked
 from torchcreator._chain.target import target as _target
 from torchcreator._errors import CreatorResultError, VariableValueError, shown
 from torchcreator._modules.stock_parameter import moves
+from torchcreator._recorder.boxes import Region
 from torchcreator._recorder.live_tensors import put_data
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.spec import VariableSpec, spec_from
-from torchcreator._spec.types import NextCreator
+from torchcreator._spec.types import Creator, NextCreator
 
 AUTO, NONE = VariableSynchronization.AUTO, VariableAggregation.NONE
 Place = tuple[nn.Module, str]
@@ -71,20 +74,27 @@ class FinishedTarget:
     the parameter's own still has the old one.
     """
 
-    region = None
-
     __slots__ = (
-        *("as_it_was", "grad", "handed", "made", "module", "name", "names", "old", "parameter", "places"),
+        *("as_it_was", "declared", "grad", "handed", "made", "module", "name", "names", "old", "parameter", "places"),
         *("returned", "spec", "value"),
     )
+    region: Region | None = None
 
-    def __init__(self, parameter: nn.Parameter, name: str, module: nn.Module, local: str) -> None:
+    def __init__(
+        self,
+        parameter: nn.Parameter,
+        name: str,
+        module: nn.Module,
+        local: str,
+        declared: VariableSpec | None,
+    ) -> None:
         self.module: nn.Module | None = module
         self.name = name
         self.names = [name]
         self.places: list[Place] = [(module, local)]
         self.parameter = parameter
-        self.value: CurrentValue | None = None
+        self.declared = declared
+        self.value: Any = None
         self.handed: tuple[Any, ...] | None = None
         self.made: nn.Parameter | None = None
         self.returned: nn.Parameter | None = None
@@ -93,20 +103,21 @@ class FinishedTarget:
         self.grad: torch.Tensor | None = None
         self.as_it_was = False
 
-    def ask(self, chain: NextCreator, declared: VariableSpec | None) -> None:
+    def ask(self, creator: Creator, onward: NextCreator) -> None:
         """Call the creators, and keep what they return."""
         parameter, name, module = self.parameter, self.name, self.module
         lazy = type(parameter) is not nn.Parameter and is_lazy(parameter)
         shape = None if lazy else parameter.shape
         trainable, dtype, device = parameter.requires_grad, parameter.dtype, parameter.device
-        value = None if lazy else CurrentValue(parameter, name)
+        value = None if lazy else self.current()
         constraint = caching = tags = None
         group: Any = None
         synchronization, aggregation, known = AUTO, NONE, not lazy
-        if declared is not None:
-            constraint, caching, group = declared[4], declared[7], declared[8]
-            synchronization, aggregation, known = declared[5], declared[6], declared[10]
-            tags = {k: v for k, v in declared.tags.items() if k != "names"} or None
+        if self.declared is not None:  # what was declared holds, but for trainable
+            (
+                _, _, _, _, constraint, synchronization, aggregation, caching, group, tags, known,
+            ) = self.declared  # fmt: skip
+            tags = {k: v for k, v in tags.items() if k != "names"} if tags else None
         if len(self.names) > 1:
             tags = {**(tags or {}), "names": tuple(self.names)}
         self.value = value
@@ -116,7 +127,8 @@ class FinishedTarget:
         )  # fmt: skip
         token = _target.set(self)
         try:
-            made: Any = chain(
+            made: Any = creator(
+                onward,
                 initial_value=value,
                 trainable=trainable,
                 validate_shape=known,
@@ -133,9 +145,11 @@ class FinishedTarget:
                 module=module,
             )
         except (RecursionError, TypeError) as error:
-            explain(error, FinishedTarget.ask, chain, name)
+            explain(error, FinishedTarget.ask, current_chain(adopt), name)
         finally:
             _target.reset(token)
+        if made is None:
+            raise returned_none(creator, name)
         if not isinstance(made, nn.Parameter):
             raise CreatorResultError(
                 f"A creator returned {shown(made)} for {name!r}.",
@@ -144,6 +158,10 @@ class FinishedTarget:
             )
         self.returned = made
         self.as_it_was = self.as_it_was and made is parameter
+
+    def current(self) -> Any:
+        """Return the value as creators receive it."""
+        return CurrentValue(self.parameter, self.name)
 
     def adopted(self) -> nn.Parameter:
         """Return the parameter as it is, declared to be what it is."""
@@ -175,7 +193,7 @@ class FinishedTarget:
             data = own.to(asked.device, asked.dtype)
         if data is not None:
             self._put(data)
-        _require(parameter, grad=asked.trainable)
+        require(parameter, grad=asked.trainable)
         return parameter
 
     def _put(self, data: torch.Tensor) -> None:
@@ -213,10 +231,11 @@ class FinishedTarget:
         if self.old is not None:
             _set(self.parameter, self.old, self.grad)
         if self.handed is not None:
-            _require(self.parameter, grad=self.handed[0])
+            require(self.parameter, grad=self.handed[0])
 
 
-def _require(parameter: nn.Parameter, *, grad: bool) -> None:
+def require(parameter: nn.Parameter, *, grad: bool) -> None:
+    """Let a parameter have a gradient, or none."""
     if parameter.requires_grad is not grad:
         with nullcontext() if is_lazy(parameter) else _as(parameter):
             parameter.requires_grad = grad

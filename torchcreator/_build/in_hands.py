@@ -14,29 +14,36 @@ from torchcreator._errors import BuildError, DistributedError
 from torchcreator._optim.owners import owner_of
 from torchcreator._recorder.live_tensors import reached
 from torchcreator._spec.live_modules import full_name, holders
-from torchcreator._torch.dtensor import is_sharded
-from torchcreator._torch.hosts import ddp_parameters, optimizer_with, sharding_host
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
+from torchcreator._torch.hosts import (
+    ddp_parameters,
+    is_fully_sharded,
+    optimizer_with,
+    sharded_parameters,
+    sharding_host,
+)
 
+_PLAIN = (None, VariableSynchronization.AUTO, VariableAggregation.NONE, None, None, {"names": 0})
 _SET_UP = {"trainable": (0, 3), "synchronization": (6, 5), "aggregation": (7, 6)} | {
     "process_group": (10, 8)
 }
 """What a host sets up for: where it was handed to the creators, and where it is in the spec."""
 
 
-def refuse_sharded(modules: Iterable[nn.Module], targets: Sequence[FinishedTarget]) -> None:
-    """Refuse a model of which this rank has a part."""
-    sharded = next(
-        (t for t in targets if type(t.parameter) is not nn.Parameter and is_sharded(t.parameter)),
-        None,
-    )
+def refuse_gathered(modules: Collection[nn.Module], targets: Sequence[FinishedTarget]) -> None:
+    """Refuse a model whose sharded parameters are elsewhere, or gathered just now."""
     host = sharding_host(modules)
-    if sharded is None and host is None:
+    if host is None:
         return
-    name = "a model" if sharded is None else f"{sharded.name!r}"
+    known = {id(target.parameter) for target in targets}
+    if host == "fully_shard":
+        held = (p for m in modules if is_fully_sharded(m) for p in sharded_parameters(m))
+        if all(id(parameter.sharded) in known for parameter in held):
+            return
     raise BuildError(
-        f"recreate() met {name} that {host or 'a mesh'} has sharded.",
-        "Creators decide how a whole parameter is made; this rank holds a part of one.",
-        "Recreate the model before it is sharded.",
+        f"recreate() met a model that {host} has sharded, and whose parameters are not its shards.",
+        "They are gathered for a forward, or views of a flat one: what would be written is lost.",
+        "Recreate the model before it is sharded; with fully_shard, after model.reshard().",
     )
 
 
@@ -58,6 +65,23 @@ def refuse_in_hands(targets: Sequence[FinishedTarget]) -> None:
                 f"recreate() was to change the {what} of {target.name!r}, which {host} reduces.",
                 "That was set up for what the parameter was when the model was wrapped.",
                 "Recreate the model first, and wrap it then.",
+            )
+
+
+def refuse_scripted(changed: Sequence[FinishedTarget]) -> None:
+    """Refuse what a scripted module, whose parameters live in C++, would not keep."""
+    for target in changed:
+        if not isinstance(target.module, torch.jit.ScriptModule):
+            continue
+        spec = target.spec
+        # In the order of a spec's fields: constraint, policies, caching_device, process_group, tags.
+        plain = spec is None or (*spec[4:9], {**spec.tags, "names": 0}) == _PLAIN
+        if target.returned is not target.parameter or not plain:
+            raise BuildError(
+                f"{target.name!r} is in a {type(target.module).__name__}, and more was decided of "
+                "it than trainable, dtype, device and value.",
+                "Its parameters live in C++: they cannot be exchanged, and nothing is declared.",
+                "Recreate the model before it is scripted.",
             )
 
 

@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from torch import nn
 
 from torchcreator._build.context import building, under_way
 from torchcreator._build.finished_parameter import FinishedTarget
+from torchcreator._build.finished_shard import FinishedShard
 from torchcreator._build.in_hands import (
     declared_otherwise,
     refuse_elsewhere,
     refuse_in_hands,
-    refuse_sharded,
+    refuse_gathered,
+    refuse_scripted,
     refuse_unwritable,
 )
+from torchcreator._build.old_memory import warn_of_views
 from torchcreator._build.progress import bar
 from torchcreator._build.references import take_over
 from torchcreator._chain.default import adopt
-from torchcreator._chain.scope import current_chain
+from torchcreator._chain.open_scopes import Step
+from torchcreator._chain.scope import current_step
 from torchcreator._errors import BuildError
 from torchcreator._optim import owners
 from torchcreator._recorder.live_tensors import reached
 from torchcreator._recorder.origins import DEFERRED
-from torchcreator._spec.spec import announce_constraint, announce_policy
+from torchcreator._spec.spec import VariableSpec, announce_constraint, announce_policy
 from torchcreator._spec.table import (
     OWN,
+    TABLE,
     checked_model,
     declaration_of,
     declare,
     specs_of,
     undeclare,
 )
-from torchcreator._spec.types import NextCreator
+from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.modules import WRAPPINGS, Tables
 
 Model = TypeVar("Model", bound=nn.Module)
+_NOTHING: Mapping[str, VariableSpec] = {}
 
 
 def recreate(model: Model) -> Model:
@@ -54,20 +60,26 @@ def recreate(model: Model) -> Model:
     new value is copied into that memory. In another dtype or on another device it gets memory of
     its own, and is still the object that everybody holds; its ``.grad`` is converted. A parameter
     of the creator's own takes its place wherever the model has it: in modules, lists, attributes,
-    closures. Buffers are left alone, but for those that `creators.from_checkpoint` reads.
+    closures. Of a sharded one (``fully_shard``, ``distribute_module``, ``parallelize_module``) this
+    rank changes its part: the ``initial_value`` can be sliced as the parameter is sharded, a new
+    value is cut, and dtype, device and the parameter stay. Buffers are left alone, but for those
+    that `creators.from_checkpoint` reads.
 
     All of it happens, or nothing: where a creator raises, or something cannot be changed any more,
-    the model is what it was. What a creator itself writes into a parameter is not undone.
+    the model is what it was. Until then new values lie beside the old ones, in memory of their own;
+    those of `creators.from_checkpoint` stay in the file. What a creator itself writes into a
+    parameter that keeps its value is not undone.
 
     Args:
-        model: Any module that is not sharded, nor deferred.
+        model: Any module that is not deferred.
 
     Returns:
         The model.
 
     Raises:
         BuildError: An optimizer holds a parameter that would be replaced, or get another dtype or
-            device; or another module does, outside the model. The model is sharded, or deferred.
+            device; or another module does, outside the model. The model is deferred, or its sharded
+            parameters are gathered; or a creator asks for more than this rank's part of one.
         DistributedError: A host holds a parameter, and has set up for what would be changed.
         CreatorResultError: A creator returned None, or gave a parameter another shape.
         VariableTypeError: It is no module.
@@ -84,10 +96,10 @@ def recreate(model: Model) -> Model:
         >>> model[0].weight is weight
         True
     """
-    chain = current_chain(adopt)
+    step = current_step(adopt)
     found = _Found(checked_model(model, "recreate()"))
-    if chain is not adopt:
-        _recreate(found, chain)
+    if step is not None:
+        _recreate(found, step)
     return model
 
 
@@ -106,12 +118,17 @@ class _Found:
         if DEFERRED in module.__dict__:
             raise _deferred(self.model, prefix)
         self.modules[id(module)] = module
+        table = module.__dict__.get(TABLE)
+        declared = _NOTHING if table is None else table.declared
         for local, parameter in module._parameters.items():
             if parameter is None:
                 continue
             target, name = self._targets.get(id(parameter)), prefix + local
             if target is None:
-                self._targets[id(parameter)] = FinishedTarget(parameter, name, module, local)
+                plain = type(parameter) is nn.Parameter or not is_sharded(parameter)
+                kind = FinishedTarget if plain else FinishedShard
+                target = kind(parameter, name, module, local, declared.get(local))
+                self._targets[id(parameter)] = target
             else:
                 target.names.append(name)
                 target.places.append((module, local))
@@ -125,13 +142,14 @@ class _Found:
         above.discard(id(module))
 
 
-def _recreate(found: _Found, chain: NextCreator) -> None:
-    refuse_sharded(found.modules.values(), found.targets)
+def _recreate(found: _Found, step: Step) -> None:
+    refuse_gathered(found.modules.values(), found.targets)
     tables = Tables(found.modules.values())
     try:
-        _ask(found.model, chain, found.targets, tables)
+        _ask(found.model, step, found.targets, tables)
         changed = [target for target in found.targets if not target.as_it_was]
         replaced = [target for target in changed if target.returned is not target.parameter]
+        refuse_scripted(changed)
         refuse_in_hands(changed)
         if replaced:
             refuse_elsewhere(found.modules, replaced)
@@ -147,7 +165,9 @@ def _recreate(found: _Found, chain: NextCreator) -> None:
         pairs = [(t.parameter, t.returned) for t in replaced if t.returned is not None]
         done = {id(module._parameters) for module in found.modules.values()}
         take_over(pairs, within=reached([found.model]).keys() - done)
-    if replaced or any(target.converted for target in changed):
+    moved = [t for t in changed if t.converted or t.returned is not t.parameter]
+    if moved:
+        warn_of_views(found.model, moved)
         for module in found.modules.values():
             if isinstance(module, nn.RNNBase):
                 module.flatten_parameters()  # cuDNN has the weights in one piece
@@ -156,15 +176,18 @@ def _recreate(found: _Found, chain: NextCreator) -> None:
 
 @under_way
 def _ask(
-    model: nn.Module, chain: NextCreator, targets: Sequence[FinishedTarget], tables: Tables
+    model: nn.Module, step: Step, targets: Sequence[FinishedTarget], tables: Tables
 ) -> None:
     this = building.get()
     assert this is not None
     this.finished = True
-    specs = specs_of([target.parameter for target in targets])
+    elsewhere = [target for target in targets if target.declared is None]
+    specs = specs_of([target.parameter for target in elsewhere])
+    for target, spec in zip(elsewhere, specs, strict=True):
+        target.declared = spec
     with bar("asking the creators", len(targets)) as advance:
-        for target, spec in zip(targets, specs, strict=True):
-            target.ask(chain, spec)
+        for target in targets:
+            target.ask(*step)
             advance()
     if this.at_end:
         tables.keep_buffers()
@@ -173,13 +196,14 @@ def _ask(
 def _carry_out(target: FinishedTarget) -> None:
     made, spec = target.returned, target.spec
     assert made is not None  # it was asked
-    if made is not target.parameter:
+    if made is target.parameter:
+        if not target.as_it_was:
+            target.settle()
+        if OWN in made.__dict__:
+            made.__dict__[OWN] = spec
+    else:
         target.undo()  # whoever else has the old one finds it as it was
         spec = declaration_of(made)
-    elif not target.as_it_was:
-        target.settle()
-    if OWN in made.__dict__:
-        made.__dict__[OWN] = spec
     for module, local in target.places:
         module._parameters[local] = made
         if spec is not None:

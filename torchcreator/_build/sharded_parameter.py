@@ -81,7 +81,7 @@ class Shards:
         """
         shard = self._waiting.pop(id(parameter))
         if made is not parameter:
-            raise _own_parameter(shard.name)
+            raise own_parameter(shard.name)
 
     def put(self, shard: Shard, local: torch.Tensor, *, trainable: bool) -> None:
         """Let a tensor hold its part."""
@@ -136,7 +136,7 @@ class ShardedTarget:
             raise other_shape(self.name, parameter.shape, asked.shape)
         for dtype in (asked.dtype, None if data is None else data.dtype):
             if dtype not in (None, parameter.dtype):
-                raise _other_dtype(self.name, parameter.dtype, dtype)
+                raise other_dtype(self.name, parameter.dtype, dtype)
         if device is not None and device.type == "meta":
             parameter.requires_grad_(asked.trainable)
             return parameter
@@ -147,7 +147,8 @@ class ShardedTarget:
         return parameter
 
 
-def _own_parameter(name: str) -> CreatorResultError:
+def own_parameter(name: str) -> CreatorResultError:
+    """Return the error for a creator that exchanged a sharded parameter."""
     return CreatorResultError(
         f"A creator returned a parameter of its own for {name!r}, which is sharded.",
         "Whoever sharded the model holds the parameter that it had then.",
@@ -156,12 +157,12 @@ def _own_parameter(name: str) -> CreatorResultError:
     )
 
 
-def _other_dtype(name: str, expected: torch.dtype, actual: Any) -> CreatorResultError:
+def other_dtype(name: str, expected: torch.dtype, actual: Any) -> CreatorResultError:
+    """Return the error for a creator that gave a sharded parameter another dtype."""
     return CreatorResultError(
         f"A creator gave {name!r}, which is sharded, another dtype than it has.\n"
         f"  expected: {expected}\n"
         f"  actual:   {actual}",
         "Whoever sharded the model relies on the dtype that its parameters had then.",
-        "Convert the model before it is sharded, model.to(dtype) after defer(), say; or give an "
-        f"initial_value of {expected}.",
+        "Convert the model before it is sharded; or give an initial_value of the dtype it has.",
     )

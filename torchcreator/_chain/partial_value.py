@@ -27,11 +27,13 @@ def part_of(value: Any, waiting: Target, wanted: Wanted) -> torch.Tensor | None:
         wanted: What is asked of the whole value.
 
     Returns:
-        The part; None on meta, where nobody will look.
+        The part; None on meta, where nobody will look, and in another dtype than the target has,
+        which it refuses.
     """
-    if wanted.device is not None and wanted.device.type == "meta":
-        return None
     region, like = waiting.region, waiting.parameter
+    on_meta = wanted.device is not None and wanted.device.type == "meta"
+    if on_meta or wanted.dtype not in (None, like.dtype):
+        return None
     assert region is not None  # else it waits for the whole
     if wanted.shape is None:
         wanted = wanted._replace(shape=like.shape)

@@ -51,16 +51,23 @@ def _next(step: Step) -> NextCreator:
     return next_creator
 
 
-def current_chain(end: NextCreator) -> NextCreator:
-    """Return the creators of the open scopes, and ``end`` behind them, as one call."""
+def current_step(end: NextCreator) -> Step | None:
+    """Return the innermost creator and what is behind it, up to ``end``; None if none is open."""
     links = []
     link = current.get()
     while link is not None:
         links.append(link)
         link = link.outward
+    step: Step | None = None
     for link in reversed(links):
-        end = _next((link.step[0], end))
-    return end
+        step = link.step[0], end if step is None else _next(step)
+    return step
+
+
+def current_chain(end: NextCreator) -> NextCreator:
+    """Return the creators of the open scopes, and ``end`` behind them, as one call."""
+    step = current_step(end)
+    return end if step is None else _next(step)
 
 
 class creator_scope:
@@ -77,7 +84,8 @@ class creator_scope:
     Args:
         *creators: Each is called as ``creator(next_creator, **kwargs)`` for each variable, and
             returns it.
-        modules: Whether the parameters of stock modules, made inside, pass them too.
+        modules: Whether the parameters of stock modules, made inside, pass them too. In `build`,
+            `materialize` and `recreate` every parameter does.
 
     Raises:
         VariableTypeError: A creator is not callable, or there is none.

@@ -266,9 +266,7 @@ def named_specs(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, VariableS
     Example:
         >>> import torchcreator as tc
         >>> from torch import nn
-        >>> def frozen(next_creator, **kwargs):
-        ...     return next_creator(**{**kwargs, "trainable": False})
-        >>> with tc.creator_scope(frozen):
+        >>> with tc.creator_scope(tc.creators.freeze()):
         ...     model = nn.Sequential(nn.Linear(2, 3))
         >>> [(name, spec.trainable) for name, _, spec in tc.named_specs(model)]
         [('0.weight', False), ('0.bias', False)]

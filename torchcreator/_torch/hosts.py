@@ -114,6 +114,12 @@ def sharding_host(modules: Iterable[nn.Module]) -> str | None:
     return None
 
 
+def is_fully_sharded(module: nn.Module) -> bool:
+    """Return whether FSDP2 shards a module's parameters."""
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and isinstance(module, fsdp.FSDPModule)
+
+
 def held_by_ddp(parameter: torch.Tensor) -> bool:
     """Return whether a DDP of somebody's has a parameter and does not ignore it.
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from typing_extensions import Unpack
 
 from torchcreator._build.context import Building, building
@@ -33,19 +34,20 @@ def from_checkpoint(
 ) -> Creator:
     """Begin with the values of a checkpoint, found by name.
 
-    Under `build`, names are full, persistent buffers are read too, and what is missing,
-    unexpected or of another shape or dtype is one error at the end that lists all of it. In a
-    plain scope a module's parameters are known by local names only: that serves for one module,
-    with ``rename``; a name that is asked for twice is refused. A tied parameter takes its value
-    from any of its names.
+    Under `build` and `recreate`, names are full, persistent buffers are read too, and what is
+    missing, unexpected or of another shape or dtype is one error at the end that lists all of it.
+    In a plain scope a module's parameters are known by local names only: that serves for one
+    module, with ``rename``; a name that is asked for twice is refused. A tied parameter takes its
+    value from any of its names.
 
     Of a sharded model each rank reads its own part: rows are pages of the file, and of columns no
     more is read than the rows they are in. A file that was changed or replaced since is an error.
 
-    On the CPU, parameters are the file's pages, mapped into memory, so that loading costs neither
-    time nor memory; the pages are private, and copied where they are written to. Do not change
-    the file while they live: overwriting it in place changes parameters, and truncating it kills
-    the process. ``copy=True`` reads the values into memory of their own.
+    A finished model's parameters keep their memory, and values are copied there. Otherwise, on the
+    CPU, parameters are the file's pages, mapped into memory, so that loading costs neither time nor
+    memory; the pages are private, and copied where they are written to. Do not change the file
+    while they live: overwriting it in place changes parameters, and truncating it kills the
+    process. ``copy=True`` reads the values into memory of their own.
 
     Args:
         path: A ``.safetensors`` file, an index of shards, a directory in transformers' layout, a
@@ -144,7 +146,8 @@ class _Load:
         buffers = list(self._buffers(model))
         for name, buffer in buffers:
             for found in self._checkpoint.find([name]):
-                problem = self._checkpoint.misfit(found, buffer.shape, buffer.dtype)
+                shape = None if is_lazy(buffer) else buffer.shape
+                problem = self._checkpoint.misfit(found, shape, buffer.dtype)
                 if problem is not None:
                     self._misfits.append(f"{name}: {problem}")
         unexpected = sorted(set(self._checkpoint.stored) - self._used)
@@ -202,7 +205,7 @@ class _PlainLoad:
             raise CheckpointError(
                 f"from_checkpoint() was asked for {found[0]!r} twice in a plain scope.",
                 "Parameters of different modules have the same local name there.",
-                "Construct the model with build(), which knows full names.",
+                "Construct the model with build(), or pass it to recreate(): they know full names.",
             )
         self._used.add(found[0])
         kwargs["initial_value"] = self._checkpoint.value(found[0], kwargs.get("dtype"))

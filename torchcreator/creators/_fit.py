@@ -82,7 +82,7 @@ def unfit(
     return CheckpointError(
         "\n".join(lines),
         why + (f" {missing[0]!r}{hint}" if hint else ""),
-        ("Construct the model with build(); or " if plain else "Pass ")
+        ("Construct the model with build() or pass it to recreate(); or " if plain else "Pass ")
         + "rename= for other names, strict=False to take what is there, cast=True to convert to "
         "another floating dtype.",
     )

@@ -59,8 +59,8 @@ class Entry(Described):
 
     Attributes:
         order: How many variables the ledger held before this one.
-        name: Its full name where that is known: in a build, and later in a plain scope, while the
-            model lives; else the name that it was given.
+        name: Its full name where that is known: in `build` and `recreate`, and later in a plain
+            scope, while the model lives; else the name that it was given.
         module: The type of the module that owns it, or None.
         shape: Its shape, or None while that is unknown.
         dtype: Its dtype.

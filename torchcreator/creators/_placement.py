@@ -59,7 +59,7 @@ def cast(dtype: torch.dtype, **chosen: Unpack[Choice]) -> Creator:
     """Make every floating variable in a dtype; integer, bool and complex ones stay as they are.
 
     Stock modules initialise themselves in that dtype, as ``nn.Linear(..., dtype=dtype)`` does;
-    values that are given, and those that `build` replays, are converted.
+    values that are given, and those that `build` replays or `recreate` finds, are converted.
 
     Args:
         dtype: A floating dtype.

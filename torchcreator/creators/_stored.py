@@ -15,6 +15,7 @@ import torch
 
 from torchcreator._errors import CheckpointError
 from torchcreator._recorder.boxes import Box, boxes_of, cut, region_in, size_of, whole
+from torchcreator._spec.lazy import copy_into
 from torchcreator._torch.dtensor import is_sharded
 
 _AT_ONCE = 1 << 22  # bytes of rows, of which a few columns are wanted
@@ -216,7 +217,7 @@ class StoredValue:
         """Write it into a tensor, of which this rank may have a part."""
         with torch.no_grad():
             if not is_sharded(buffer):
-                buffer.copy_(self())
+                copy_into(buffer, self())
                 return
             from torchcreator._build.shards import region_of  # it takes half a second to import
 

@@ -121,10 +121,10 @@ class _Told(InPlace):
 def share(**chosen: Unpack[Choice]) -> Creator:
     """Return the same parameter for the same name: TensorFlow's ``AUTO_REUSE``.
 
-    `build` knows full names, so models built in one such scope share what they have in common. In
-    a plain scope a module's parameters are known by local names, ``"weight"``, which say nothing:
-    a name that is asked for twice is refused there, but for variables that no module owns. A
-    variable without a name is never shared.
+    `build` and `recreate` know full names, so models that pass one such scope share what they have
+    in common. In a plain scope a module's parameters are known by local names, ``"weight"``, which
+    say nothing: a name that is asked for twice is refused there, but for variables that no module
+    owns. A variable without a name is never shared.
 
     Args:
         **chosen: Which variables: ``name=``, ``module=``, ``when=``, ``strict=``, as in `where`.

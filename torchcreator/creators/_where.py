@@ -15,11 +15,11 @@ def where(creator: Creator, **chosen: Unpack[Choice]) -> Creator:
     This is for creators of your own, and for several conditions on one: the ready-made creators
     take the same keywords themselves, ``freeze(name="*.bias")``.
 
-    ``name=`` is a glob, whose ``*`` matches dots too, or a compiled pattern, which is searched
-    for, or a list of these, of which one has to match. Names are full in `build`, and local in a
-    plain scope, where a constructor does not know yet what its module will be part of; ``"*.bias"``
-    means every bias in both, as a glob is tried with and without a dot before the name. A tied
-    parameter is meant by any of its names.
+    ``name=`` is a glob, whose ``*`` matches dots too, or a compiled pattern, which is searched for,
+    or a list of these, of which one has to match. Names are full in `build` and `recreate`, and
+    local in a plain scope, where a constructor does not know yet what its module will be part of;
+    ``"*.bias"`` means every bias in both, as a glob is tried with and without a dot before the
+    name. A tied parameter is meant by any of its names.
 
     ``module=`` is the type of the module that owns it, or a list of types. ``when=`` is called
     with all keywords, ``when(**kwargs)``, and answers whether this variable is meant.

@@ -71,9 +71,7 @@ def data_parallel(
         >>> import torch.distributed as dist, torchcreator as tc
         >>> from torch import nn
         >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-        >>> def summed(next_creator, **kwargs):
-        ...     return next_creator(**{**kwargs, "aggregation": "sum"})
-        >>> with tc.creator_scope(summed):
+        >>> with tc.creator_scope(tc.creators.aggregate("sum")):
         ...     model = nn.Linear(2, 3)
         >>> type(tc.distributed.data_parallel(model)).__name__
         'DistributedDataParallel'

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
+from torchcreator.report._folding import Fold, folded
+
 ASSETS = resources.files("torchcreator.report") / "assets"
 # In the order in which they name each other.
 SCRIPTS = ("elements", "variables", "colours", "treemap", "table", "aside", "header", "inspect")
@@ -39,13 +41,23 @@ def page(document: Mapping[str, Any], before: Mapping[str, Any] | None = None) -
     parts = {
         "policy": _policy(scripts=(library, script), style=css),
         "css": css,
-        "documents": _embedded({"after": document, "before": before}),
+        "documents": _embedded(
+            {"after": document, "before": before, "folds": None if before else _folds(document)}
+        ),
         "licence": _asset("d3-hierarchy.LICENSE.txt"),
         "library": library,
         "script": script,
     }
     # In one pass: what is put in is not read again.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
+
+
+def _folds(document: Mapping[str, Any]) -> list[Fold] | None:
+    """Return the lines that are left where repeated blocks are one, if there are any."""
+    variables = document["variables"]
+    facts = [json.dumps({**variable, "name": "", "module": ""}) for variable in variables]
+    lines = folded([variable["name"] for variable in variables], facts)
+    return lines if len(lines) < len(variables) else None
 
 
 def _asset(name: str) -> str:

@@ -227,6 +227,40 @@ def test_what_cannot_be_exchanged_is_told(kind, word):
             assert snapshot(model) == before
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_scripted_model_takes_what_it_keeps():
+    """Its parameters live in C++, where nothing is declared: what it would not keep is refused."""
+    model = torch.jit.script(nn.Sequential(nn.Linear(2, 2)))
+    with tc.creator_scope(
+        tc.creators.freeze(), tc.creators.cast(torch.float64), tc.creators.initialize(nn.init.ones_)
+    ):
+        tc.recreate(model)
+    assert [(p.dtype, p.requires_grad) for p in model.parameters()] == [(torch.float64, False)] * 2
+    assert model(torch.ones(1, 2, dtype=torch.float64)).tolist() == [[3.0, 3.0]]
+    for creator in (tc.creators.constrain("non_neg"), tc.creators.local(), CHANGES["parameter"]):
+        with (
+            tc.creator_scope(creator),
+            pytest.raises(tc.BuildError, match=r"'0\.weight' is in a RecursiveScriptModule"),
+        ):
+            tc.recreate(model)
+
+
+def test_what_viewed_the_old_memory_is_told():
+    """A tensor that shares a parameter's memory follows a new value, and a new dtype not."""
+    model = nn.Module()
+    model.whole = nn.Parameter(torch.zeros(4))
+    model.part = nn.Parameter(model.whole.detach()[2:])
+    model.apart = nn.Parameter(torch.zeros(2))
+    with tc.creator_scope(tc.creators.initialize(nn.init.ones_, name="whole")):
+        tc.recreate(model)
+    assert model.part.tolist() == [1.0, 1.0]
+    with (
+        tc.creator_scope(tc.creators.cast(torch.float64, name=["whole", "apart"])),
+        pytest.warns(UserWarning, match="'whole' has other memory now, and 'part' still looks"),
+    ):
+        tc.recreate(model)
+
+
 def test_a_deferred_model_is_told_what_to_do():
     """Its creators are asked when it is materialised; a part of one, too."""
     model = nn.Sequential(tc.defer(nn.Linear, 2, 2))
@@ -297,22 +331,21 @@ def test_what_a_host_does_not_care_about_may_be_changed(alone, host):
     assert model.weight.tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
-def test_a_sharded_model_is_refused(alone):
-    """By name, before any creator is asked; also while FSDP2 has gathered it."""
+def test_a_gathered_model_is_refused(alone):
+    """While FSDP2 has gathered it, what would be written is lost; its shards are served."""
     from torch.distributed.device_mesh import init_device_mesh
 
     model = fully_shard(nn.Sequential(nn.Linear(2, 2)), mesh=init_device_mesh("cpu", (1,)))
-    with (
-        tc.creator_scope(CHANGES["parameter"]),
-        pytest.raises(tc.BuildError, match=r"'0\.weight' that fully_shard has sharded"),
-    ):
-        tc.recreate(model)
     model.unshard()
     with (
-        tc.creator_scope(CHANGES["parameter"]),
-        pytest.raises(tc.BuildError, match="that fully_shard has sharded"),
+        tc.creator_scope(tc.creators.freeze()),
+        pytest.raises(tc.BuildError, match="that fully_shard has sharded, and whose parameters"),
     ):
         tc.recreate(model)
+    model.reshard()
+    with tc.creator_scope(tc.creators.freeze()):
+        tc.recreate(model)
+    assert not any(p.requires_grad for p in model.parameters())
 
 
 def test_a_copy_is_another_model():

@@ -16,10 +16,13 @@ browser = pytest.fixture(scope="package")(chromium)
 
 @pytest.fixture
 def show(browser, tmp_path):
-    """Open the page of one or two documents; afterwards, nothing may have gone wrong."""
+    """Open the page of one or two documents, every variable with a row of its own unless `folded`.
+
+    Afterwards, nothing may have gone wrong.
+    """
     heard, contexts = [], []
 
-    def show(document, before=None, *, width=1360, height=860, **options):
+    def show(document, before=None, *, folded=False, width=1360, height=860, **options):
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
@@ -33,6 +36,9 @@ def show(browser, tmp_path):
         page.goto(file.as_uri())
         page.heard = heard
         heard.remove(file.as_uri())
+        fold = page.locator("#fold")
+        if fold.is_visible() and not folded:
+            fold.click()
         return page
 
     yield show

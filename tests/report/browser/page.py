@@ -40,7 +40,7 @@ def legend(page):
 
 def tile(page, name):
     """The middle of a variable's tile, which its row outlines."""
-    page.locator(f"tbody [title={json.dumps(name)}]").hover()
+    page.locator(f"tbody [title={json.dumps(name, ensure_ascii=False)}]").hover()
     box = page.locator(".outline.over").bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 

@@ -20,6 +20,8 @@ def test_the_keyboard_alone_is_enough(show):
     assert page.locator("#search").input_value() == ""
 
     press("Tab")
+    assert page.evaluate(focused) == "fold"
+    press("Tab")
     assert page.evaluate(focused) == "treemap"
     cursor = page.get_by_role("treeitem")
     press("ArrowDown")

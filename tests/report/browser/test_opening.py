@@ -28,9 +28,9 @@ def test_it_shows_the_model(show):
     cut = "all => all.filter((it) => it.scrollWidth > it.clientWidth).length"
     assert rows(page).locator("td").evaluate_all(cut) == 0
     if picture := os.environ.get("TORCHCREATOR_PICTURE"):
-        rows(page).nth(6).click()
-        x, y = tile(page, "transformer.wte.weight")
-        page.mouse.move(x - 180, y)
+        page.locator("#fold").click()
+        rows(page).filter(has_text="mlp.c_fc.weight").click()
+        page.mouse.move(*tile(page, "transformer.h.0–11.attn.c_attn.weight"))
         page.screenshot(path=picture)
 
 
@@ -115,9 +115,10 @@ def test_it_follows_the_system_and_the_button(scheme, show):
 
 
 def test_it_fits_a_narrow_window(show):
-    """At 700 pixels nothing is cut off: the parts stand below each other."""
-    page = show(*comparison(), width=700)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 700
+    """Down to a phone nothing is cut off: the parts stand below each other."""
+    for width in (390, 700):
+        page = show(*comparison(), width=width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
     boxes = [page.locator(it).bounding_box() for it in ("#treemap", "aside", "#scroller")]
     assert [box["y"] for box in boxes] == sorted(box["y"] for box in boxes)
     assert min(box["width"] for box in boxes) > 600

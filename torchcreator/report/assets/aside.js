@@ -78,7 +78,7 @@ function drawTooltip(box, node, colour, total, [x, y]) {
   const title = row?.text.name ?? (path.join(".") || "All modules");
   const facts = row
     ? [row.text.module_type, row.text.shape, row.text.dtype, size]
-    : [plural(node.leaves().length, "variable"), size];
+    : [plural(variablesIn(node.leaves().map(({ data }) => data.row)), "variable"), size];
   box.replaceChildren(
     element("p", { className: "name" }, visible(title)),
     element("p", {}, visible(facts.join(" · "))),

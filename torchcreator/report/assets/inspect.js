@@ -4,7 +4,8 @@
 // the values chosen in the legend. The treemap and the table both show that set.
 
 const documents = JSON.parse(find("#documents").textContent);
-const { rows, columns } = readVariables(documents);
+const { rows: every, columns, folded } = readVariables(documents);
+let rows = folded ?? every; // those that are looked at: repeated blocks are one, or not
 const compared = documents.before !== null;
 const byId = new Map(columns.map((column) => [column.id, column]));
 const total = rows.reduce((sum, row) => sum + row.it.bytes, 0);
@@ -101,7 +102,7 @@ function tally(some, keyOf) {
   const tallies = new Map();
   for (const row of some) {
     const sum = tallies.get(keyOf(row)) ?? { rows: 0, size: 0 };
-    tallies.set(keyOf(row), { rows: sum.rows + 1, size: sum.size + row.it.bytes });
+    tallies.set(keyOf(row), { rows: sum.rows + variablesIn([row]), size: sum.size + row.it.bytes });
   }
   return tallies;
 }
@@ -163,7 +164,7 @@ function showSummary() {
   const size = inSight.reduce((sum, row) => sum + row.it.bytes, 0);
   const all = inSight.length === rows.length;
   find("#summary").replaceChildren(
-    element("b", {}, all ? "All" : count(inSight.length)), ` of ${plural(rows.length, "variable")}, `,
+    element("b", {}, all ? "All" : count(variablesIn(inSight))), ` of ${plural(every.length, "variable")}, `,
     element("b", {}, bytes(size)), all ? "" : ` of ${bytes(total)}`);
 }
 
@@ -208,8 +209,9 @@ function clear() {
 function arrangeTable() {
   const differs = ({ id }) =>
     rows.some((row) => row.text[id] !== rows[0].text[id] || row.old[id] !== undefined);
-  const same = rows.length ? columns.filter((it) => it.id !== "name" && !differs(it)) : [];
-  const shown = columns.filter((column) => state.every || !same.includes(column));
+  const known = columns.filter(({ id }) => id !== "blocks" || rows === folded);
+  const same = rows.length ? known.filter((it) => it.id !== "name" && !differs(it)) : [];
+  const shown = known.filter((column) => state.every || !same.includes(column));
   const words = same.map(({ id, title }) =>
     element("span", {}, `${title} `, element("b", {}, visible(rows[0].text[id]) || "none")));
   find("#same").hidden = !same.length;
@@ -225,6 +227,18 @@ function arrangeTable() {
       },
     }, state.every ? "Only columns that differ" : "All columns"));
   table.arrange(shown, widths, state.sort);
+}
+
+/** Repeated blocks are one row each, or every variable has its own. */
+function fold(wanted) {
+  rows = wanted ? folded : every;
+  state.path = [];
+  state.chosen.delete("module");
+  find("#fold").setAttribute("aria-pressed", wanted);
+  measure();
+  arrangeTable();
+  update();
+  select(null);
 }
 
 function showTheme() {
@@ -271,7 +285,13 @@ find("#colour").addEventListener("change", (event) => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 
 const pen = document.createElement("canvas").getContext("2d");
-const widths = new Map(columns.map((column) => [column.id, widthOf(column, rows, palette, pen)]));
+let widths;
+function measure() {
+  widths = new Map(columns.map((column) => [column.id, widthOf(column, rows, palette, pen)]));
+}
+find("#fold").hidden = !folded;
+find("#fold").addEventListener("click", () => fold(rows === every));
+measure();
 drawHeader(documents);
 showTheme();
 arrangeTable();

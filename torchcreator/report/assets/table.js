@@ -13,7 +13,7 @@ function widthOf(column, rows, palette, pen) {
   const longest = rows.map(shown).reduce((one, other) => (other.length > one.length ? other : one), "");
   pen.font = `13px ${id === "name" ? palette.code : palette.text}`;
   const width = pen.measureText(visible(longest.slice(0, 99))).width * 1.08; // what is new is bold
-  if (id === "name") return Math.ceil(Math.min(Math.max(width + 40, 180), 420));
+  if (id === "name") return Math.ceil(Math.min(Math.max(width + 40, 180), 420, 0.6 * innerWidth));
   pen.font = `600 13px ${palette.text}`;
   return Math.ceil(Math.min(Math.max(width, pen.measureText(`${title} ↓`).width) + 22, 280));
 }
@@ -26,12 +26,14 @@ class Table {
     this.events = events;
     this.rows = [];
     this.cursor = -1;
-    scroller.addEventListener("scroll", () => this.#draw());
+    this.beyond = find("#beyond");
+    this.beyond.addEventListener("click", () => { scroller.scrollLeft += scroller.clientWidth / 2; });
+    scroller.addEventListener("scroll", () => { this.#draw(); this.#hint(); });
     scroller.addEventListener("keydown", (event) => this.#key(event));
     scroller.addEventListener("click", (event) => this.#press(event));
     scroller.addEventListener("pointerover", (event) => events.over(this.#rowOf(event)));
     scroller.addEventListener("pointerleave", () => events.over(null));
-    new ResizeObserver(() => this.#draw()).observe(scroller);
+    new ResizeObserver(() => { this.#draw(); this.#hint(); }).observe(scroller);
   }
 
   /** Show these columns, each as wide as its longest text within reason. */
@@ -48,6 +50,15 @@ class Table {
     this.head.replaceChildren(...columns.map((column, at) => this.#title(column, at, sort)));
     this.scroller.setAttribute("aria-colcount", columns.length);
     if (focused) find(`[data-column="${CSS.escape(focused)}"]`, this.head)?.focus();
+    this.#hint();
+  }
+
+  /** Say how many columns lie beyond the right edge. */
+  #hint() {
+    const edge = this.scroller.getBoundingClientRect().left + this.scroller.clientWidth;
+    const cut = [...this.head.children].filter((cell) => cell.getBoundingClientRect().right > edge + 8);
+    this.beyond.hidden = !cut.length;
+    this.beyond.textContent = `${plural(cut.length, "more column")} →`;
   }
 
   show(rows, colours) {

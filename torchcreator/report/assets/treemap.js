@@ -33,6 +33,23 @@ function collapse(node) {
   node.children?.forEach(collapse);
 }
 
+/** The words for a tile, outermost first: its own, and those of the modules that have no title. */
+function wordsOf(node) {
+  const words = [node.data.label];
+  for (let module = node.parent; module?.depth && !module.titled; module = module.parent) {
+    words.unshift(module.data.label);
+  }
+  return words;
+}
+
+/** As many of the words as fit: `mlp.gate_proj.weight`, else `gate_proj.weight`, else `gate_proj`. */
+function fitting(words, room) {
+  const parts = words.join(".").split(".");
+  const own = parts.length > 1 ? parts.slice(-2) : parts;
+  const tries = [parts.join("."), own.join("."), own[0]];
+  return tries.find((text) => visible(text).length <= room) ?? own[0];
+}
+
 class Treemap {
   constructor(box, events) {
     this.box = box;
@@ -130,7 +147,9 @@ class Treemap {
     }
   }
 
-  #tile(pen, { x0, y0, x1, y1, value, data }) {
+  #tile(pen, node) {
+    const { x0, y0, x1, y1, value, data } = node;
+    const labels = wordsOf(node);
     const [width, height] = [x1 - x0, y1 - y0];
     const { colour, ink } = this.colours.of(data.row).fill;
     pen.fillStyle = colour;
@@ -140,7 +159,8 @@ class Treemap {
     pen.font = this.fonts.leaf;
     const two = height > 36 && width > 60;
     const middle = two ? 12 : Math.min(height / 2, 12);
-    this.#write(pen, sign + data.label, x0 + 5, y0 + middle, width - 8, ink);
+    const words = sign + fitting(labels, (width - 8) / pen.measureText("0").width - sign.length);
+    this.#write(pen, words, x0 + 5, y0 + middle, width - 8, ink);
     if (!two) return;
     pen.font = this.fonts.small;
     this.#write(pen, bytes(value), x0 + 5, y0 + 27, width - 8, ink);

@@ -36,6 +36,16 @@ const COLUMNS = [
   amounts("elements", "Elements", count, elements, 1000),
 ];
 
+/** How many repeated blocks a row stands for. */
+const BLOCKS = {
+  id: "blocks",
+  title: "Blocks",
+  text: ({ blocks }) => (blocks ? `${count(blocks)} ×` : ""),
+  amount: ({ blocks }) => blocks ?? 1,
+  plain: "",
+};
+const variablesIn = (rows) => rows.reduce((sum, { it }) => sum + (it.blocks ?? 1), 0);
+
 /** Columns of models that are sharded: how, and how much of it one process holds. */
 const SHARDED = [
   { id: "placements", title: "Placements", text: (it) => it.placements ?? "", plain: "" },
@@ -69,7 +79,7 @@ function partsOf({ name, module }) {
   return [...module.split("."), own];
 }
 
-function readVariables({ after, before }) {
+function readVariables({ after, before, folds }) {
   const all = [...after.variables, ...(before ? before.variables : [])];
   const sharded = all.some((it) => it.placements) ? SHARDED : [];
   const columns = [...COLUMNS, ...sharded, ...tagColumns(all)];
@@ -77,12 +87,26 @@ function readVariables({ after, before }) {
     columns.splice(1, 0, { id: "change", title: "Change", plain: "unchanged" });
     columns.push({ id: "what", title: "What changed", plain: "" });
   }
+  if (folds) columns.splice(1, 0, BLOCKS);
   const earlier = new Map((before ? before.variables : []).map((it) => [it.name, it]));
   const pairs = after.variables.map((it) => [it, earlier.get(it.name) ?? null]);
   const kept = new Set(after.variables.map((it) => it.name));
   for (const it of earlier.values()) if (!kept.has(it.name)) pairs.push([null, it]);
   const rows = pairs.map(([now, was]) => readRow(now, was, columns, before));
-  return { rows, columns };
+  return { rows, columns, folded: folds?.map((fold) => foldRow(fold, rows, columns)) };
+}
+
+/** What all blocks of a repeated kind have is one row, as large as they are together. */
+function foldRow([name, at], rows, columns) {
+  const all = at.map((position) => rows[position]);
+  const [first] = all;
+  if (all.length === 1) return first;
+  const sum = (key) => all.reduce((total, { it }) => total + it[key], 0);
+  const sums = { bytes: sum("bytes"), elements: sum("elements"), local_bytes: sum("local_bytes") };
+  const module = name.slice(0, -first.parts.at(-1).length - 1);
+  const row = readRow({ ...first.it, ...sums, name, module, blocks: at.length }, null, columns, null);
+  row.words += `\n${all.map(({ it }) => it.name.toLowerCase()).join("\n")}`; // each is found by its own
+  return row;
 }
 
 /** One line of the table: the texts of the columns now, and before where they differ. */

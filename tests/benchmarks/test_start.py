@@ -1,0 +1,54 @@
+"""The rows on starting one rank of many are measured, each in a process of its own."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks._start import Embedded, Row, fsdp2, in_status, measured, ours, rows, whole
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+SMALL = partial(Embedded, 256, 8)
+
+
+@pytest.mark.parametrize(
+    ("start", "phases"),
+    [
+        pytest.param(partial(whole, SMALL), ["draw"], id="whole"),
+        pytest.param(partial(ours, SMALL, 0), ["record", "shard", "draw"], id="ours"),
+        pytest.param(partial(fsdp2, SMALL), ["record", "shard", "draw"], id="FSDP2's own"),
+    ],
+)
+def test_a_row(start, phases):
+    """Each phase has a time, and one rank of 64 has a 64th."""
+    found = measured(Row("a row", 64, start))
+    assert found is not None
+    taken, peak, shards = found
+    assert list(taken) == phases
+    assert all(seconds >= 0 for seconds in taken.values())
+    elements = 256 * 128 + 8 * 8 + 8
+    expected = elements if phases == ["draw"] else 4 * 128
+    assert shards == expected * 4 / 2**20
+    assert peak >= 0
+
+
+def test_a_row_that_fails():
+    """A process that ends without an answer is told, and is not waited for."""
+
+    def fails():
+        raise MemoryError
+
+    assert measured(Row("fails", 2, fails)) is None
+
+
+def test_what_needs_more_memory_than_there_is_says_so():
+    """Rows of models that are too large for some machines name what they need."""
+    large = [row for row in rows("nowhere", quick=False) if "DeepSeek" in row.title]
+    assert {row.ranks for row in large} == {64, 1024, 4096}
+    assert all(row.needs > 1024 for row in large)
+    assert in_status("VmRSS") > 1
+    assert isinstance(SMALL(), nn.Module)
+    assert torch.is_tensor(SMALL().embed.weight)

@@ -1,0 +1,114 @@
+"""A sharded parameter of a finished model: this rank has a part of its value, and changes that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchcreator._build.finished_parameter import FinishedTarget, require
+from torchcreator._build.recorded_parameter import other_shape
+from torchcreator._build.sharded_parameter import other_dtype, own_parameter
+from torchcreator._chain.initial_value import wanted
+from torchcreator._chain.target import Asked
+from torchcreator._errors import BuildError, CreatorResultError
+from torchcreator._recorder.boxes import Region, boxes_of, common, cut, region_in, whole
+from torchcreator._spec.spec import VariableSpec
+from torchcreator._spec.types import Creator, NextCreator
+
+
+class CurrentShard:
+    """The value that a sharded parameter has, of which this rank's part can be had, copied.
+
+    This is the ``initial_value`` that creators see. Slices outside of that part, and a call for
+    the whole, are an error: the rest is on other ranks.
+    """
+
+    def __init__(self, parameter: torch.Tensor, local: torch.Tensor, region: Region, name: str):
+        self.shape = parameter.shape
+        self.dtype = parameter.dtype
+        self._local = local
+        self._region = region
+        self._name = name
+
+    def __call__(self) -> torch.Tensor:
+        return self[...]
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        everything = whole(self.shape)
+        region = [[one] for one in everything] if index is ... else region_in(index, self.shape)
+        asked = wanted()
+        for box, place in boxes_of(self._region) if region is not None else ():
+            ((wished, _),) = boxes_of(region or ())
+            if common(box, wished) == wished:
+                pairs = zip(wished, box, place, strict=True)
+                inner = [(a - c + e, b - c + e) for (a, b), (c, _), (e, _) in pairs]
+                part = cut(self._local, tuple(inner)).detach()
+                dtype, device = (None, None) if asked is None else (asked.dtype, asked.device)
+                return part.to(device, dtype, copy=True)
+        raise BuildError(
+            f"More than this rank's part of {self._name!r} is asked for, which is sharded.",
+            "The rest is on other ranks, and creation never communicates.",
+            "Slice it as it is sharded; or recreate the model before it is sharded.",
+        )
+
+    def __repr__(self) -> str:
+        return f"<value of {self._name!r}>"
+
+
+class FinishedShard(FinishedTarget):
+    """A sharded parameter of a finished model that waits for its creators' decision."""
+
+    __slots__ = ("_data", "_local", "region")
+
+    def __init__(
+        self,
+        parameter: nn.Parameter,
+        name: str,
+        module: nn.Module,
+        local: str,
+        declared: VariableSpec | None,
+    ) -> None:
+        from torchcreator._build import shards  # it takes half a second to import
+
+        super().__init__(parameter, name, module, local, declared)
+        self.region: Region = shards.region_of(parameter, name)
+        self._local = shards.local_part(parameter)
+        self._data: torch.Tensor | None = None
+
+    def current(self) -> Any:
+        """Return the value as creators receive it."""
+        return CurrentShard(self.parameter, self._local, self.region, self.name)
+
+    def ask(self, creator: Creator, onward: NextCreator) -> None:
+        """Call the creators, and keep what they return."""
+        super().ask(creator, onward)
+        if self.returned is not self.parameter:
+            raise own_parameter(self.name)
+
+    def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
+        """Keep this rank's part of another value until all is decided."""
+        parameter, device = self.parameter, asked.device
+        if asked.shape is not None and asked.shape != parameter.shape:
+            raise other_shape(self.name, parameter.shape, asked.shape)
+        for dtype in (asked.dtype, None if data is None else data.dtype):
+            if dtype is not None and dtype != parameter.dtype:
+                raise other_dtype(self.name, parameter.dtype, dtype)
+        if device is not None and device.type != self._local.device.type:
+            raise CreatorResultError(
+                f"A creator put {self.name!r}, which is sharded, on another device than it is on.\n"
+                f"  expected: {self._local.device}\n"
+                f"  actual:   {device}",
+                "Whoever sharded the model relies on where its parameters were then.",
+                "Keep device as it comes, or move the model before it is sharded.",
+            )
+        self._data = data
+        require(parameter, grad=asked.trainable)
+        return parameter
+
+    def settle(self) -> None:
+        """Write what was decided into the parameter's own memory."""
+        if self._data is not None:
+            with torch.no_grad():
+                self._local.copy_(self._data)
