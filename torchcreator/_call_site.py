@@ -15,6 +15,8 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import NamedTuple, TypeAlias
 
+import typing_extensions
+
 _STANDARD = str(Path(os.__file__).parent)
 _OURS = f"{Path(__file__).parent}{os.sep}"
 _BETWEEN = (_OURS, contextlib.__file__)
@@ -60,7 +62,7 @@ class _Libraries(dict[str, bool]):
     """Whether a file is torch's, Python's or this library's; a hit costs no Python call."""
 
     def __missing__(self, file: str) -> bool:
-        known = self[file] = file.startswith((_OURS, _torchs())) or (
+        known = self[file] = file.startswith((_OURS, _torchs(), typing_extensions.__file__)) or (
             file.startswith(_STANDARD) and "site-packages" not in file
         )
         return known
@@ -78,6 +80,18 @@ def user_place() -> Place:
         frame = frame.f_back
         code = frame.f_code
     return code, frame.f_lasti
+
+
+def raised_at(error: BaseException) -> Line:
+    """Return the innermost line that an error passed through, of the same kind of code."""
+    found, entry = None, error.__traceback__
+    while entry is not None:
+        code = entry.tb_frame.f_code
+        if found is None or not _is_library[code.co_filename]:
+            found = Line(code, entry.tb_lasti)
+        entry = entry.tb_next
+    assert found is not None
+    return found
 
 
 def opener(frame: FrameType, between: tuple[str, ...] = _BETWEEN) -> tuple[str, int]:

@@ -39,6 +39,10 @@ def assert_same_tensor(name: str, built: torch.Tensor, plain: torch.Tensor) -> N
         size = plain.untyped_storage().nbytes()
         assert built.untyped_storage().nbytes() == size, name
     torch.testing.assert_close(built, plain, rtol=0, atol=0, equal_nan=True, msg=name)
+    if plain.is_leaf:
+        assert (built.grad is None) is (plain.grad is None), name
+        if plain.grad is not None:
+            assert_same_tensor(f"{name}.grad", built.grad, plain.grad)
 
 
 def groups(values: dict[str, object]) -> list[list[str]]:

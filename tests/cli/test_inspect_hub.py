@@ -55,6 +55,10 @@ COMPLAINTS = {
         [GPT2, "--config", '{"n_layers": 4}'],
         "GPT2Config has no 'n_layers' (did you mean 'n_layer'?)",
     ),
+    "a word that is not read, in one of many": (
+        ["transformers:AutoModel", "--config", '{"model_type": "gpt2", "n_layers": 4}'],
+        "GPT2Config has no 'n_layers' (did you mean 'n_layer'?)",
+    ),
     "no JSON": ([GPT2, "--config", "{n_layer: 4}"], "--config is not JSON: "),
     "a list": (["transformers:GPT2Model", "--config", "list.json"], "write a JSON object"),
     "no file": ([GPT2, "--config", "no.json"], "'no.json' cannot be read: No such file"),

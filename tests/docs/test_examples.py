@@ -60,6 +60,10 @@ EXPECTED = {
         gradients: equal to one process's
         checkpoint: resumed, equal in every bit
         """,
+    "sharded_start.py": """
+        21 parameters from 6 files, 50% of them on each rank
+        8 updates, trained: True
+        """,
     "moe_local_experts.py": """
         rank 0: expert and gate have one process's gradients
         rank 1: expert and gate have one process's gradients

@@ -13,7 +13,7 @@ from torch import nn
 import torchcreator as tc
 from torchcreator._build.build import build, defer
 from torchcreator._errors import BuildError
-from torchcreator._recorder import function_mode
+from torchcreator._recorder import answers
 from torchcreator._recorder.origins import DEFERRED
 from torchcreator._recorder.recording import record
 
@@ -77,7 +77,7 @@ def escaping(call):
         (copy.copy, "__reduce_ex__|untyped_storage"),
         (lambda w: torch.save(w, io.BytesIO()), "untyped_storage|__reduce_ex__"),
         (lambda w: np.from_dlpack(w), "__dlpack__"),
-        (lambda w: w.set_(torch.tensor([1.0])), "set_"),
+        (lambda w: torch.tensor([1.0]).set_(w), "set_"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -105,7 +105,7 @@ def test_a_storage_made_out_of_sight():
         layer.weight.data = torch.empty(0).set_(memory, 0, (2, 2))
         return layer
 
-    with pytest.raises(BuildError, match=r"'weight' failed(.|\n)*no recorder sees it"):
+    with pytest.raises(BuildError, match=r"'weight' has no value(.|\n)*no recorder sees it"):
         build(factory)
 
 
@@ -188,9 +188,9 @@ ASKED = {
 def test_which_gpu_a_tensor_goes_to(monkeypatch, args, kwargs, device):
     """`tensor.cuda(1)`, which `Module.cuda(1)` calls, names a GPU by its index."""
     asked = []
-    monkeypatch.setattr(function_mode, "_to", lambda recorder, func, *rest: asked.append(rest))
+    monkeypatch.setattr(answers, "_to", lambda recorder, func, *rest: asked.append(rest))
     tensor = torch.ones(1)
-    function_mode._to_kind("cuda")(None, torch.Tensor.cuda, (tensor, *args), kwargs)
+    answers._to_kind("cuda")(None, torch.Tensor.cuda, (tensor, *args), kwargs)
     ((moved, place), words) = asked[0]
     assert (moved is tensor, torch.device(place), words) == (True, torch.device(device), {})
 

@@ -21,11 +21,13 @@ from torchcreator._torch.tensors import (
     held_in_torch,
     is_plain_meta,
     lazy_view,
+    moved_shell,
     same_generator,
     storage_key,
     typed_storage,
     unflattened,
     version,
+    viewed,
     viewers,
     weak_storage,
     with_index,
@@ -153,3 +155,24 @@ def test_what_torch_holds_is_told_from_what_python_holds():
     assert all(map(held_in_torch, kept))
     del view
     assert not held_in_torch(base)
+
+
+def test_a_view_tells_what_it_is_a_view_of():
+    """A view holds its base; a tensor of its own has none."""
+    base = torch.ones(2, 2)
+    assert viewed(base[0]) is base
+    assert viewed(base) is None
+
+
+def test_a_shell_says_that_it_is_elsewhere():
+    """A tensor that wraps others is made again, with another device and nothing inside."""
+
+    class Around(torch.Tensor):
+        @classmethod
+        def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+            return NotImplemented
+
+    tensor = torch.Tensor._make_wrapper_subclass(Around, (2, 3), device="meta", dtype=torch.int8)
+    moved = moved_shell(tensor, torch.device("cpu"))
+    assert type(moved) is Around
+    assert (moved.device.type, moved.shape, moved.dtype) == ("cpu", (2, 3), torch.int8)

@@ -41,7 +41,7 @@ class _Creation:
         names: dict[int, list[str]] = {}
         places: dict[int, list[Place]] = {}
         parameters: dict[int, nn.Parameter] = {}
-        for prefix, module in self.model.named_modules():
+        for prefix, module in self.model.named_modules(remove_duplicate=False):
             for local, parameter in module._parameters.items():
                 if parameter is not None:
                     parameters.setdefault(id(parameter), parameter)
@@ -71,13 +71,24 @@ class _Creation:
             parameter.requires_grad_(trainable)
             return
         ref = self.recording.tape.ref(parameter)
+        alike = own or (self.recording.tape.covers(ref) and _laid_out(data, ref))
         with no_function_modes(), _as_inference(parameter):
+            if not alike and self._is_part(storage, ref, data):
+                memory = self._memory.get(storage) or self.recording.found(storage)
+                alike = own = True
+                with torch.no_grad():
+                    data = self.recording.view(ref, memory).copy_(data)
             if own:  # parameters of one storage go on sharing it
                 memory = self._memory.setdefault(storage, data.untyped_storage())
                 data = self.recording.view(ref, memory)
             replace(parameter, data.view_as(data), requires_grad=trainable)
-        alike = own or (self.recording.tape.covers(ref) and _laid_out(data, ref))
         self._share(storage, parameter, data, alike=alike)
+
+    def _is_part(self, storage: int, ref: Ref, data: torch.Tensor) -> bool:
+        """Return whether a value has to go into memory that other tensors look at as well."""
+        place = self.recording.tape.device(storage)
+        shared = storage in self._memory or len(self._objects[storage]) > 1
+        return shared and (data.dtype, data.device) == (ref.dtype, place)
 
     def _share(
         self, storage: int, parameter: nn.Parameter, data: torch.Tensor, *, alike: bool

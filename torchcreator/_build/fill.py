@@ -15,9 +15,10 @@ from torchcreator._build.ask_creators import create_parameters
 from torchcreator._build.sharded_parameter import Shards
 from torchcreator._chain.default import default_creator
 from torchcreator._errors import BuildError
-from torchcreator._recorder.live_tensors import Objects, replace
+from torchcreator._recorder.live_tensors import Objects, gradients_of, named_tensors, put_gradients, replace
 from torchcreator._recorder.recording import Recording, share
 from torchcreator._chain.scope import current_chain
+from torchcreator._torch.tensors import exchange, moved_shell, wraps_others
 
 
 @under_way
@@ -36,8 +37,6 @@ def fill(
         _fill(model, recording, objects, shards)
     except BaseException:
         recording.draws.put_back()
-        if shards is not None:
-            shards.put_back()
         raise
 
 
@@ -46,6 +45,7 @@ def _fill(
 ) -> None:
     modules = list(model.modules())
     scripted = list(_held_by_script(modules))
+    gradients = gradients_of(objects)
     chain = current_chain(default_creator)
     if chain is not default_creator:
         recording.draws.finish()  # what creators draw comes after that
@@ -66,6 +66,8 @@ def _fill(
             advance()
     for held, name, tensor in scripted:
         held[name] = tensor
+    _move_shells(model)
+    put_gradients(gradients)
     _check_filled(model, modules, recording)
     if shards is not None:
         shards.finish(model)
@@ -78,6 +80,16 @@ def _held_by_script(modules: list[nn.Module]) -> Iterator[tuple[dict[str, Any], 
         if isinstance(module, torch.jit.ScriptModule):
             yield from ((module._parameters, *item) for item in module._parameters.items())
             yield from ((module._buffers, *item) for item in module._buffers.items())
+
+
+def _move_shells(model: nn.Module) -> None:
+    """Let what wraps other tensors be where those are now: a copy was made while they were on meta."""
+    with no_function_modes():
+        for _, tensor, _ in named_tensors(model):
+            if tensor.is_meta and wraps_others(tensor):
+                inner = [v for v in vars(tensor).values() if isinstance(v, torch.Tensor)]
+                if inner and not any(part.is_meta for part in inner):
+                    exchange(tensor, moved_shell(tensor, inner[0].device))
 
 
 def _flatten(modules: list[nn.Module]) -> None:

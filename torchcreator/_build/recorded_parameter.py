@@ -19,6 +19,7 @@ from torchcreator._spec.spec import VariableSpec
 from torchcreator._chain.complaints import explain
 from torchcreator._chain.target import Asked, Target
 from torchcreator._chain.target import target as _target
+from torchcreator._spec.lazy import uninitialized
 from torchcreator._spec.types import NextCreator, VariableKwargs
 from torchcreator._chain.initial_value import wanted
 
@@ -139,14 +140,14 @@ class RecordedTarget:
         self.spec: VariableSpec | None = None
         self.value = TrueValue(recording, parameter, name)
         self._put = put
+        self._recording = recording
 
     def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
         """Return the constructor's own parameter object with ``data`` in it."""
         parameter = self.parameter
         lazy: bool = is_lazy(parameter)
         if lazy:
-            parameter.requires_grad = asked.trainable
-            return parameter
+            return self._lazy(data, asked)
         shape = asked.shape if data is None else data.shape
         if shape is not None and shape != parameter.shape:
             raise other_shape(self.name, parameter.shape, shape)
@@ -161,6 +162,18 @@ class RecordedTarget:
             own = data.dtype == parameter.dtype
         self._put(parameter, data, own=own, trainable=asked.trainable)
         return parameter
+
+
+    def _lazy(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
+        """Return a parameter without a shape yet; or with the shape that its value has."""
+        own = self._recording.device_of(self.parameter)
+        if data is not None:
+            return nn.Parameter(data.detach(), asked.trainable)
+        if asked.dtype not in (None, self.parameter.dtype) or asked.device not in (None, own):
+            dtype = asked.dtype or self.parameter.dtype
+            return uninitialized(asked.trainable, asked.device or own, dtype)
+        self.parameter.requires_grad = asked.trainable
+        return self.parameter
 
 
 def ask(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
+from torchcreator._recorder.live_tensors import replace
 from torchcreator._recorder.op_schema import Traits, traits_of
 from torchcreator._recorder.pytree import META, argument, blank, hollow, mapped, tensors_in
 from torchcreator._recorder.tape_writer import Log, default_device
@@ -17,7 +19,7 @@ from torchcreator._torch.dispatch import (
     no_function_modes,
     schema_of,
 )
-from torchcreator._torch.tensors import storage_key, with_index
+from torchcreator._torch.tensors import storage_key, viewed, viewers, with_index
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -40,12 +42,14 @@ class Recorder(DispatchMode):
         log: What is known about recorded tensors.
         honest: Whether the constructor itself is asking for the meta device; set by the disguise.
         keeps: Returns whether a write to a tensor would be dropped if it were asked for now.
+        disguise: What answers for recorded tensors.
     """
 
     def __init__(self, log: Log, keeps: Keeps) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.log = log
         self.honest = False
+        self.disguise: AbstractContextManager[object] = nullcontext()
         self.keeps = keeps
 
     def __torch_dispatch__(
@@ -56,10 +60,21 @@ class Recorder(DispatchMode):
         kwargs: Kwargs | None = None,
     ) -> Any:
         """Log one operation, or run it where it touches no recorded tensor."""
+        if types:
+            return self._ask(func, types, args, kwargs or {})
         if not function_modes_active():  # the disguise has stepped aside already
             return self._dispatch(func, traits_of(func), args, kwargs or {})
         with no_function_modes():
             return self._dispatch(func, traits_of(func), args, kwargs or {})
+
+    def _ask(self, func: OpOverload, types: Sequence[type], args: Args, kwargs: Kwargs) -> Any:
+        """Let classes that make an operation of others do so, and see what they make of it."""
+        with self.disguise, self:
+            for kind in types:
+                result = kind.__torch_dispatch__(func, types, args, kwargs)  # type: ignore[attr-defined]
+                if result is not NotImplemented:
+                    return result
+        return NotImplemented
 
     def _dispatch(self, func: OpOverload, traits: Traits, args: Args, kwargs: Kwargs) -> Any:
         if traits.makes:
@@ -72,7 +87,7 @@ class Recorder(DispatchMode):
         if not any(tensor.is_meta and self.log.knows(tensor) for tensor in tensors):
             return self._run(func, traits, args, kwargs, tensors)
         if traits.moves:
-            return self._move(func, args, kwargs, tensors)
+            return self._move(func, args, kwargs)
         if traits.fills:
             return self._fill(func, traits, args, kwargs)
         if not (traits.returns_tensors or traits.written):
@@ -94,7 +109,7 @@ class Recorder(DispatchMode):
             out = func(*args, **_on_meta(kwargs))
         except Exception:  # no meta kernel, or the constructor's own mistake: see what happens
             return self._run(func, traits, args, kwargs, [])
-        if out.layout is not torch.strided:
+        if not _is_plain(out):
             return self._run(func, traits, args, kwargs, [])
         self.log.made(func, traits, args, kwargs, out, device)
         return out
@@ -122,15 +137,30 @@ class Recorder(DispatchMode):
         device = real[0].device if real else torch.device(kwargs.get("device") or "cpu")
         return self.log.draws.now(device, func, traits, args, kwargs)
 
-    def _move(
-        self, func: OpOverload, args: Args, kwargs: Kwargs, tensors: list[torch.Tensor]
-    ) -> Any:
+    def _move(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
         """Let a tensor look at other memory; snapshots need not know."""
-        if not all(tensor.is_meta for tensor in tensors):
-            self.log.escape(
-                f"Tensor.{schema_of(func).name.partition('::')[2]} with a tensor of data"
-            )
+        source = args[1] if len(args) > 1 else None
+        if isinstance(source, torch.UntypedStorage) and source.device != META:  # a file's, say
+            args = (args[0], self.log.adopted(source), *args[2:])
+        elif isinstance(source, torch.Tensor):
+            self._adopt(source)
+        if not args[0].is_meta:
+            self.log.escape(f"Tensor.{schema_of(func).name.partition('::')[2]}", args[0])
         return func(*args, **kwargs)
+
+    def _adopt(self, tensor: torch.Tensor) -> None:
+        """Let a tensor of data be a recorded one from now on."""
+        if tensor.is_meta:
+            return
+        base = viewed(tensor)
+        alike = [tensor] if base is None else [tensor, base]
+        memory = tensor.untyped_storage()
+        if (viewers(memory) or 0) > len(alike):
+            self.log.escape("Tensor.set_ to memory that yet another tensor looks at", tensor)
+        known = self.log.adopted(memory)
+        for real in alike:
+            alias = torch.empty(0, dtype=real.dtype, device=META)
+            replace(real, alias.set_(known, real.storage_offset(), real.size(), real.stride()))
 
     def _fill(self, func: OpOverload, traits: Traits, args: Args, kwargs: Kwargs) -> Any:
         """Log a fill from other tensors, without running it."""
@@ -157,7 +187,7 @@ class Recorder(DispatchMode):
     ) -> Any:
         """Log an operation, and run it on meta for its results' shapes."""
         written = list(tensors_in(*(argument(args, kwargs, place) for place in traits.written)))
-        if not all(tensor.is_meta for tensor in written):
+        if traits.unlike or not all(tensor.is_meta for tensor in written):
             return self._really(func, traits, args, kwargs)
         device = self.log.device_of(next(filter(self.log.knows, tensors)))
         if kwargs.get("device") is not None:
@@ -169,8 +199,10 @@ class Recorder(DispatchMode):
             out = func(*hollow(args), **hollow(_on_meta(kwargs)))
         except Exception:  # no meta kernel, or the constructor's own mistake: see what happens
             return self._really(func, traits, args, kwargs)
-        if any(result.layout is not torch.strided for result in tensors_in(out)):
+        if not all(_is_plain(result) for result in tensors_in(out)):
             return self._really(func, traits, args, kwargs)
+        if traits.by_columns is not None and device.type == "cpu":
+            out = _by_columns(out, traits.by_columns)
         fresh = self._fresh(out, tensors, device)
         if written or any(result is not None for result in fresh):
             self.log.computed(func, traits, args, kwargs, fresh)
@@ -195,6 +227,9 @@ class Recorder(DispatchMode):
         What it writes to recorded tensors becomes a constant; what it returns stays real.
         """
         real, real_by_word = mapped(args, self.log.real), mapped(kwargs, self.log.real)
+        if not self.honest:  # torch's own code has read a device off a tensor
+            there = next(tensors_in(real, real_by_word)).device
+            real = tuple(there if _is_meta(value) else value for value in real)
         if traits.draws and kwargs.get("generator") is None:
             device = next(tensors_in(real, real_by_word)).device
             out = self.log.draws.now(device, func, traits, real, real_by_word)
@@ -215,3 +250,18 @@ def _on_meta(kwargs: Kwargs) -> Kwargs:
     """Return keyword arguments as the meta kernel takes them."""
     changed = {"device": META, "pin_memory": None, "generator": None}
     return {word: changed.get(word, value) for word, value in kwargs.items()}
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is a view of a storage, and nothing else: not sparse or quantised."""
+    return tensor.layout is torch.strided and not tensor.is_quantized
+
+
+def _by_columns(out: Sequence[torch.Tensor], place: int) -> tuple[torch.Tensor, ...]:
+    """Return results of which one, on meta, is laid out by columns: its content is not made yet."""
+    laid = torch.empty_like(out[place].mT, memory_format=torch.contiguous_format).mT
+    return tuple(laid if number == place else result for number, result in enumerate(out))
+
+
+def _is_meta(value: object) -> bool:
+    return type(value) is torch.device and value == META

@@ -19,6 +19,7 @@ from torch import nn
 from torchcreator._recorder.pytree import META
 from torchcreator._recorder.tape import Ref, Tape
 from torchcreator._torch.dispatch import no_function_modes
+from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.tensors import (
     accumulation_hooks,
     can_share_data,
@@ -27,8 +28,11 @@ from torchcreator._torch.tensors import (
     is_plain_meta,
     set_accumulation_hooks,
     viewers,
+    wraps_others,
 )
 
+ORIGIN = "_torchcreator_origin"
+"""The attribute of a deferred model's tensor that says where it comes from."""
 Object = tuple[torch.Tensor, Ref]
 Objects = dict[int, list[Object]]
 """Tensor objects and what they look at, by storage."""
@@ -168,6 +172,25 @@ def _ways_on(value: Any) -> Any:
 _LIBRARIES = frozenset({ModuleType, CodeType})
 
 
+def gradients_of(objects: Objects) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Take the gradients away from recorded tensor objects, and return the pairs.
+
+    Torch refuses a gradient on another device than its tensor: both have to be filled first.
+    """
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for tensor in [tensor for recorded in objects.values() for tensor, _ in recorded]:
+        if tensor.is_leaf and tensor.grad is not None:
+            found.append((tensor, tensor.grad))
+            tensor.grad = None
+    return found
+
+
+def put_gradients(gradients: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Give the gradients back, each in the form that its tensor has now."""
+    for tensor, gradient in gradients:
+        tensor.grad = gradient.to(device=tensor.device, dtype=tensor.dtype)
+
+
 def replace(tensor: torch.Tensor, real: torch.Tensor, *, requires_grad: bool | None = None) -> None:
     """Put ``real`` into a meta tensor object, which keeps its class, attributes and hooks.
 
@@ -200,7 +223,7 @@ def put_data(parameter: nn.Parameter, data: torch.Tensor) -> None:
     It has no gradient after that: integer dtypes are refused while there is one.
     """
     parameter.requires_grad_(False)
-    if can_share_data(parameter, data):
+    if not wraps_others(parameter) and can_share_data(parameter, data):
         parameter.data = data
     else:
         replace(parameter, data.view_as(data), requires_grad=False)
@@ -211,7 +234,10 @@ Named = tuple[str, torch.Tensor, nn.Module]
 
 
 def named_tensors(model: nn.Module) -> list[Named]:
-    """Return every parameter, buffer and plain tensor attribute of a model by each full name."""
+    """Return every parameter, buffer and plain tensor attribute of a model by each full name.
+
+    A gradient that one of them has follows as an attribute, and so does what one of them wraps.
+    """
     parameters: list[Named] = []
     buffers: list[Named] = []
     attributes: list[Named] = []
@@ -225,7 +251,18 @@ def named_tensors(model: nn.Module) -> list[Named]:
             for name, value in held.items():
                 if type(value) not in _NO_TENSORS and isinstance(value, torch.Tensor):
                     found.append((prefix + name, value, module))
+                    attributes += [(f"{prefix}{name}.{n}", t, module) for n, t in _within(value)]
     return [*parameters, *buffers, *attributes]
+
+
+def _within(tensor: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+    """Return the gradient of a tensor, and the tensors that it wraps."""
+    found = []
+    if tensor.is_leaf and tensor.grad is not None:
+        found.append(("grad", tensor.grad))
+    if wraps_others(tensor) and not is_sharded(tensor):
+        found += [item for item in vars(tensor).items() if isinstance(item[1], torch.Tensor)]
+    return found
 
 
 _NO_TENSORS = frozenset({type(None), bool, int, float, str, tuple, list, set, dict, OrderedDict})

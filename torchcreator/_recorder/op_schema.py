@@ -25,6 +25,8 @@ class Traits(NamedTuple):
     returns_tensors: bool = True
     takes_dtype: bool = False
     lone: bool = False  # takes no other tensor than its first argument
+    unlike: bool = False  # gives tensors of another kind or layout on meta than elsewhere
+    by_columns: int | None = None  # the result that is laid out by columns, but not on meta
 
 
 _FILLS = frozenset(
@@ -64,6 +66,18 @@ _UNDECLARED: dict[str, frozenset[int | str]] = {
     "batch_norm_gather_stats": frozenset({3, 4}),
     "batch_norm_gather_stats_with_counts": frozenset({3, 4}),
 }
+_UNLIKE = frozenset(
+    {
+        "_embedding_bag_forward_only",
+        "_fft_c2r",
+        "_fft_r2c",
+        "max_unpool2d",
+        "quantize_per_channel",
+        "quantize_per_tensor",
+        "quantize_per_tensor_dynamic",
+    }
+)
+_BY_COLUMNS = {"_linalg_svd": 2, "linalg_eig": 1}
 # By id, as hashing an operation is a Python call; held, as one of a library that was unloaded is
 # gone, and another may get its id.
 _known: dict[int, Traits] = {}
@@ -101,6 +115,8 @@ def _read(func: OpOverload) -> Traits:
         returns_tensors=any("Tensor" in str(result.type) for result in schema.returns),
         takes_dtype="dtype" in words,
         lone=tensors == [0],
+        unlike=name in _UNLIKE,
+        by_columns=_BY_COLUMNS.get(name),
     )
 
 

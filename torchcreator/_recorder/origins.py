@@ -21,15 +21,13 @@ from torch.nn.modules.module import (
 from torch.nn.parameter import is_lazy
 
 from torchcreator._errors import BuildError
-from torchcreator._recorder.live_tensors import Opaque, named_tensors, reached, tensors_of
+from torchcreator._recorder.live_tensors import ORIGIN, Opaque, named_tensors, reached, tensors_of
 from torchcreator._recorder.recording import Recording
 from torchcreator._recorder.tape import Ref
 from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._torch.hooks import install
 from torchcreator._torch.tensors import is_plain_meta, looks_at, version, wraps_others
 
-ORIGIN = "_torchcreator_origin"
-"""The attribute of a tensor that carries its origin."""
 DEFERRED = "_torchcreator_deferred"
 """The key of a deferred module's ``__dict__`` that holds its table."""
 
@@ -190,7 +188,7 @@ def note_origins(model: nn.Module, recording: Recording) -> None:
         _install()
     recording.original = weakref.ref(model)
     for module in model.modules():
-        module.__dict__[DEFERRED] = Places(module, recording)
+        module.__dict__.setdefault(DEFERRED, Places(module, recording))  # a part may have its own
     with no_function_modes():
         named = named_tensors(model)
         names = Counter(id(tensor) for _, tensor, _ in named)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
-from torchcreator._errors import BuildError, VariableTypeError, called, shown
+from torchcreator._call_site import raised_at
+from torchcreator._errors import BuildError, TorchCreatorError, VariableTypeError, called, shown
 from torchcreator._recorder.box_replay import region_of
 from torchcreator._recorder.boxes import Region
-from torchcreator._recorder.complaints import not_initialised, replay_failed
+from torchcreator._recorder.complaints import failed, not_initialised
 from torchcreator._recorder.dispatch_mode import Keeps, Recorder, keep_nothing
 from torchcreator._recorder.function_mode import Disguise
 from torchcreator._recorder.live_tensors import (
@@ -25,7 +27,7 @@ from torchcreator._recorder.live_tensors import (
     named_tensors,
     replace,
 )
-from torchcreator._recorder.parts import values
+from torchcreator._recorder.parts import regions, values
 from torchcreator._recorder.replay import (
     Environment,
     ReplayError,
@@ -132,6 +134,10 @@ class Recording(Opaque):
                 self._check_initialised(numbers, storage, memory, empty)
         return memory
 
+    def found(self, storage: int) -> torch.UntypedStorage:
+        """Return the same, whatever the constructor left uninitialised."""
+        return self._replay(self.tape.slice([storage]), storage)
+
     def value(self, ref: Ref) -> torch.Tensor:
         """Return the value of a recorded tensor at the end, in memory of its own."""
         with torch.no_grad(), no_function_modes():
@@ -139,11 +145,7 @@ class Recording(Opaque):
             return value
 
     def part(self, ref: Ref, region: Region) -> torch.Tensor:
-        """Return a part of a recorded tensor's value at the end, in memory of its own.
-
-        Args:
-            ref: The tensor.
-            region: The part: the ranges that it takes in each dimension.
+        """Return a region of a recorded tensor's value at the end, in memory of its own.
 
         Raises:
             BuildError: It cannot be replayed, or part of a parameter was never initialised.
@@ -156,6 +158,10 @@ class Recording(Opaque):
         if empty is not None and ref.storage in self.initialised:
             raise not_initialised(self.label(ref.storage), empty)
         return value
+
+    def parts(self, wished: Sequence[tuple[Ref, Region]]) -> Iterator[torch.Tensor]:
+        """Yield parts of recorded tensors as `part` makes them, in their order, in threads."""
+        return regions(self.tape, self.draws, wished, self.part)
 
     def values_here(self, refs: list[Ref]) -> Iterator[tuple[Ref, torch.Tensor]]:
         """Yield each tensor's value, several made at a time, in any order.
@@ -193,7 +199,7 @@ class Recording(Opaque):
         return environment[storage]
 
     def _failed(self, storage: int, error: ReplayError) -> BuildError:
-        return replay_failed(self.label(storage), error)
+        return error.told(repr(self.label(storage)))
 
     def _check_initialised(
         self, numbers: list[int], storage: int, memory: torch.UntypedStorage, empty: Op
@@ -263,13 +269,19 @@ def record(
         if not isinstance(model, nn.Module):  # whatever its annotation says
             raise _not_a_module(factory, model)
         known = recording.name(model, log)
-    except BaseException:
+    except BaseException as error:
         draws.put_back()
-        raise
+        if isinstance(error, TorchCreatorError) or not _OF_MEMORY.search(str(error)):
+            raise
+        raise failed(error, f"{called(factory)} is recorded", raised_at(error)) from error
     if find:
         return model, recording, recording.all_objects(known, [model, factory, args, kwargs])
     recording.handed.kept()  # lets go of the others
     return model, recording, {}
+
+
+_OF_MEMORY = re.compile(r"\b[Mm]eta\b|not allocated|INTERNAL ASSERT")
+"""What torch's errors say that have to do with tensors without memory."""
 
 
 def _not_a_module(factory: Callable[..., Any], made: object) -> VariableTypeError:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from torchcreator._errors import BuildError
 from torchcreator._recorder.pytree import mapped, tensors_in
 from torchcreator._recorder.rng_protocol import Draws
 from torchcreator._recorder.tape import Op, Ref, Tape
@@ -17,14 +18,56 @@ from torchcreator._torch.tensors import lazy_view, storage_key
 
 Environment = dict[int, torch.UntypedStorage]
 """The contents of storages, by number."""
+LINE = "\n"
 
 
-class ReplayError(Exception):
+class ReplayError(BuildError):
     """An operation failed on replay; ``__cause__`` says why."""
 
     def __init__(self, op: Op) -> None:
-        super().__init__(op)
+        super().__init__("")
         self.op = op
+
+    def __str__(self) -> str:
+        output = next(
+            (value for value in (*self.op.outputs, *self.op.args) if isinstance(value, Ref)), None
+        )
+        return str(self.told(f"a tensor of shape {() if output is None else tuple(output.size)}"))
+
+    def told(self, whose: str) -> BuildError:
+        """Return the error for whoever asked for a value.
+
+        Args:
+            whose: What it is the value of.
+        """
+        op, cause = self.op, self.__cause__
+        if isinstance(op.func, Unseen):
+            return BuildError(
+                f"{whose} has no value to replay; it was met first at {op.line}.", *op.func.reason
+            )
+        return BuildError(
+            f"Replaying {op.name} for {whose} failed; it was called at {op.line}.",
+            f"{type(cause).__name__}: {str(cause).partition(LINE)[0]}",
+            "Construct the model without build() to see whether the constructor itself fails; "
+            "if it does not, do this after build(), or give the parameter a value by a creator.",
+        )
+
+
+class Unseen:
+    """Stands on the tape for whatever gave memory its content that no recorder saw.
+
+    Attributes:
+        reason: Why it was not seen, and what to write instead.
+    """
+
+    __name__ = "unseen"
+
+    def __init__(self, *reason: str) -> None:
+        self.reason = reason
+
+    def __call__(self, *args: object) -> None:
+        """Raise: there is nothing to replay."""
+        raise RuntimeError(self.reason[0])
 
 
 def contents(

@@ -11,9 +11,10 @@ from torch import nn
 
 from torchcreator._call_site import Line, user_place
 from torchcreator._errors import BuildError
+from torchcreator._recorder.complaints import failed, unrecordable, unseen, whose
 from torchcreator._recorder.op_schema import Traits, traits_of
 from torchcreator._recorder.pytree import META, argument, blank, mapped, tensors_in
-from torchcreator._recorder.replay import Environment, replay, view
+from torchcreator._recorder.replay import Environment, bytes_of, replay, view
 from torchcreator._recorder.rng import is_default
 from torchcreator._recorder.rng_protocol import Draws
 from torchcreator._recorder.tape import Op, Ref, Tape
@@ -38,6 +39,7 @@ class Log:
         self.tape = tape
         self.draws = draws
         self._on_meta: dict[int, torch.UntypedStorage] = {}
+        self._adopted: dict[int, torch.UntypedStorage] = {}
         self._latest: tuple[int, int, Environment] | None = None
 
     def knows(self, tensor: torch.Tensor) -> bool:
@@ -69,6 +71,15 @@ class Log:
 
     def value(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the value that a recorded tensor has now, in memory of its own."""
+        try:
+            return self._value(tensor)
+        except BuildError:
+            raise
+        except Exception as error:
+            what = f"The value of {whose(tensor)} is asked for"
+            raise failed(error, what, Line(*user_place())) from error
+
+    def _value(self, tensor: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), _unrecorded():
             ref = self.tape.ref(tensor)
             writers = self.tape.writers(ref.storage)
@@ -91,6 +102,19 @@ class Log:
             self.tape.add(meta, value.device)
             self.copy(meta, value)
             return meta
+
+    def adopted(self, memory: torch.UntypedStorage) -> torch.UntypedStorage:
+        """Return the storage that stands for a real one in the tape, which reads it at the end."""
+        with _unrecorded():
+            content = bytes_of(memory)
+            key = storage_key(content)
+            if key not in self._adopted:
+                meta = blank(content)
+                storage = self.tape.add(meta, memory.device)
+                args, whole = (self.tape.ref(meta), content), (storage,)
+                self._put(COPY, traits_of(COPY), args, {}, (), (), whole, whole)
+                self._adopted[key] = meta.untyped_storage()
+            return self._adopted[key]
 
     def copy(self, target: torch.Tensor, value: torch.Tensor) -> None:
         """Log that a recorded tensor takes the value of a real one."""
@@ -204,14 +228,9 @@ class Log:
         if traits.draws:
             self.draws.noted(number, self.tape.device(writes[0]), explicit)
 
-    def escape(self, what: str) -> None:
+    def escape(self, what: str, tensor: torch.Tensor) -> None:
         """Raise the error for something in the constructor that cannot be recorded."""
-        raise BuildError(
-            f"{what} cannot be recorded; it was called at {Line(*user_place())}.",
-            "While a model is built its tensors have no memory yet, so none can be read, written "
-            "or handed on without torch seeing it.",
-            "Do it after build(), or construct this model without build().",
-        )
+        raise unrecordable(what, tensor, Line(*user_place()))
 
     def _read(self, *values: Any) -> tuple[int, ...]:
         found = (self.tape.find(tensor) for tensor in tensors_in(*values) if tensor.is_meta)
@@ -225,7 +244,7 @@ class Log:
     def _lose(self, tensor: torch.Tensor) -> None:
         """Enter a meta storage that came into being out of sight: no replay can make it."""
         self.tape.add(tensor, default_device())
-        self.filled(_unseen, Traits(fills=True), (tensor,), {})
+        self.filled(unseen(tensor), Traits(fills=True), (tensor,), {})
 
 
 @contextmanager
@@ -239,8 +258,3 @@ def default_device() -> torch.device:
     """Return torch's default device, or the CPU where that is meta."""
     device = torch.get_default_device()
     return torch.device("cpu") if device == META else device
-
-
-def _unseen(*_: object) -> None:
-    message = "its memory was made where no recorder sees it (a storage was copied or loaded)"
-    raise RuntimeError(message)

@@ -23,6 +23,14 @@ def uninitialized(
     return parameter
 
 
+def copy_into(tensor: Any, value: torch.Tensor) -> None:
+    """Copy a value into a tensor, which takes its shape where it has none yet."""
+    if is_lazy(tensor):
+        tensor.materialize(value.shape)
+    with torch.no_grad():
+        tensor.copy_(value)
+
+
 def _reduction(parameter: Any) -> Callable[[Any], Any]:
     """Return the ``__reduce_ex__`` of one parameter, for copy and pickle.
 

@@ -57,6 +57,11 @@ def viewers(storage: torch.UntypedStorage) -> int | None:
 _use_count: Callable[[int], int] | None = getattr(torch._C, "_storage_Use_Count", None)
 
 
+def viewed(tensor: torch.Tensor) -> torch.Tensor | None:
+    """Return the tensor that another one is a view of, which holds it; None if it is none."""
+    return tensor._base
+
+
 def held_in_torch(tensor: torch.Tensor) -> bool:
     """Return whether torch itself holds a tensor: as a gradient, or as what another one views."""
     return bool(tensor._use_count() > 1)  # type: ignore[attr-defined]
@@ -104,6 +109,23 @@ def is_plain_meta(tensor: torch.Tensor) -> bool:
 def wraps_others(tensor: torch.Tensor) -> bool:
     """Return whether a tensor is of a class that answers operations itself, from other tensors."""
     return type(tensor).__torch_dispatch__ is not _PLAIN_DISPATCH
+
+
+def moved_shell(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor of the same class and form that says it is on another device, empty inside.
+
+    Only of a class that answers operations itself: what it is made of is in its attributes.
+    """
+    made: torch.Tensor = torch.Tensor._make_wrapper_subclass(
+        type(tensor),
+        tensor.size(),
+        strides=tensor.stride(),
+        dtype=tensor.dtype,
+        layout=tensor.layout,
+        device=device,
+        requires_grad=tensor.requires_grad,
+    )
+    return made
 
 
 _PLAIN_DISPATCH = torch.Tensor.__torch_dispatch__

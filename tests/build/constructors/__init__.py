@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.build.constructors import draws, modules, tensors
+from tests.build.constructors import draws, kinds, loading, modules, tensors
 from tests.build.constructors.register import CONSTRUCTORS
 
-__all__ = ["CONSTRUCTORS", "draws", "modules", "tensors"]
+__all__ = ["CONSTRUCTORS", "draws", "kinds", "loading", "modules", "tensors"]

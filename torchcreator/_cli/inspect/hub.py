@@ -59,7 +59,10 @@ def _recipe(made: Any, settings: dict[str, Any], path: str, *, typed: bool) -> t
         raise UnusableError(f"{path!r} serves many models: the configuration lacks 'model_type'")
     from transformers import AutoConfig
 
-    return made.from_config, AutoConfig.for_model(**settings)
+    config = AutoConfig.for_model(**settings)
+    if typed:
+        _check_names(settings, type(config))
+    return made.from_config, config
 
 
 def _check_names(settings: dict[str, Any], kind: Any) -> None:
