@@ -18,6 +18,7 @@ from torchcreator._build.in_hands import (
     refuse_scripted,
     refuse_unwritable,
 )
+from torchcreator._build.module_tables import Tables
 from torchcreator._build.old_memory import warn_of_views
 from torchcreator._build.progress import bar
 from torchcreator._build.references import take_over
@@ -39,7 +40,7 @@ from torchcreator._spec.table import (
     undeclare,
 )
 from torchcreator._torch.dtensor import is_sharded
-from torchcreator._torch.modules import WRAPPINGS, Tables
+from torchcreator._torch.modules import WRAPPINGS
 
 Model = TypeVar("Model", bound=nn.Module)
 _NOTHING: Mapping[str, VariableSpec] = {}
