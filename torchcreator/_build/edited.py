@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from torchcreator._build import told
+from torchcreator._build.sharded_parameter import Shards
 from torchcreator._recorder.live_tensors import (
     ORIGIN,
     Named,
@@ -227,13 +228,15 @@ def _return(held: Held, recording: Recording, taken: dict[tuple[int, object], in
 
 
 @contextmanager
-def as_before(model: nn.Module, found: Waiting) -> Iterator[None]:
+def as_before(model: nn.Module, found: Waiting, shards: Shards | None) -> Iterator[None]:
     """Leave a model deferred, as it was, if its values cannot be made."""
     tables: list[SpecTable] = [m.__dict__[TABLE] for m in model.modules() if TABLE in m.__dict__]
     declared = [(table, dict(table.declared)) for table in tables]
     try:
         yield
     except BaseException:
+        if shards is not None:
+            shards.put_back()
         with no_function_modes():
             for held in (*found.whole, *found.sharded):
                 if held.holder is not None:

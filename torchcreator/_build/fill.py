@@ -37,8 +37,6 @@ def fill(
         _fill(model, recording, objects, shards)
     except BaseException:
         recording.draws.put_back()
-        if shards is not None:
-            shards.put_back()
         raise
 
 

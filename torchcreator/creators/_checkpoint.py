@@ -13,11 +13,10 @@ from torch.nn.parameter import is_lazy
 from typing_extensions import Unpack
 
 from torchcreator._build.context import Building, building
-from torchcreator._errors import CheckpointError, VariableTypeError, did_you_mean, shown
-from torchcreator._spec.lazy import copy_into
+from torchcreator._errors import CheckpointError, VariableTypeError, shown
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._choice import Conditions, ready
-from torchcreator.creators._safetensors import Stored
+from torchcreator.creators._fit import Checkpoint, unfit
 from torchcreator.creators._tensor_files import open_files
 
 Renaming: TypeAlias = Callable[[str], str] | Mapping[str, str] | None
@@ -30,6 +29,7 @@ def from_checkpoint(
     rename: Renaming = None,
     strict: bool = True,
     copy: bool = False,
+    cast: bool = False,
     **chosen: Unpack[Conditions],
 ) -> Creator:
     """Begin with the values of a checkpoint, found by name.
@@ -39,6 +39,9 @@ def from_checkpoint(
     In a plain scope a module's parameters are known by local names only: that serves for one
     module, with ``rename``; a name that is asked for twice is refused. A tied parameter takes its
     value from any of its names.
+
+    Of a sharded model each rank reads its own part: rows are pages of the file, and of columns no
+    more is read than the rows they are in. A file that was changed or replaced since is an error.
 
     A finished model's parameters keep their memory, and values are copied there. Otherwise, on the
     CPU, parameters are the file's pages, mapped into memory, so that loading costs neither time nor
@@ -59,6 +62,8 @@ def from_checkpoint(
             used; and whether conditions that nothing meets are an error. Shapes and dtypes have to
             fit in any case.
         copy: Whether to copy values out of the files.
+        cast: Whether values of another floating dtype are converted to that of their variable, as
+            they are read; else they are an error.
         **chosen: Which variables: ``name=``, ``module=``, ``when=``, as in `where`.
 
     Raises:
@@ -76,7 +81,7 @@ def from_checkpoint(
         >>> layer.weight.tolist()
         [[1.0, 1.0]]
     """
-    _refuse_other_than_bool(strict=strict, copy=copy)
+    _refuse_other_than_bool(strict=strict, copy=copy, cast=cast)
     if key is not None and not isinstance(key, str):
         raise VariableTypeError(
             f"from_checkpoint got key={shown(key)}.",
@@ -84,7 +89,7 @@ def from_checkpoint(
             "Pass key='model', say, or leave it out.",
         )
     renamed = _renaming(rename)
-    checkpoint = _Checkpoint(open_files(path, key), renamed, strict, copy)
+    checkpoint = Checkpoint(open_files(path, key), renamed, strict=strict, copy=copy, cast=cast)
     loads: weakref.WeakKeyDictionary[Building, _Load] = weakref.WeakKeyDictionary()
     plain = _PlainLoad(checkpoint)
 
@@ -102,52 +107,10 @@ def from_checkpoint(
     return creator
 
 
-class _Checkpoint:
-    """The tensors of some files, and what they are to be used for."""
-
-    def __init__(
-        self, stored: dict[str, Stored], renamed: Callable[[str], str], strict: bool, copy: bool
-    ) -> None:
-        self.stored = stored
-        self.renamed = renamed
-        self.strict = strict
-        self._copy = copy
-
-    def find(self, names: Sequence[str]) -> list[str]:
-        """Return the names in the files of what is called ``names`` here."""
-        return [name for name in map(self._renamed, names) if name in self.stored]
-
-    def _renamed(self, name: str) -> str:
-        renamed = self.renamed(name)
-        if not isinstance(renamed, str):
-            raise VariableTypeError(
-                f"The rename= of from_checkpoint made {shown(renamed)} of {name!r}.",
-                "It turns a variable's name into its name in the files.",
-                "Return text; the name itself where it does not differ.",
-            )
-        return renamed
-
-    def value(self, name: str) -> torch.Tensor:
-        """Return a tensor of the files."""
-        value = self.stored[name].load()
-        return value.clone() if self._copy else value
-
-    def misfit(
-        self, name: str, shape: Sequence[int] | None, dtype: torch.dtype | None
-    ) -> str | None:
-        """Return in what a tensor of the files differs from what is wanted."""
-        stored = self.stored[name]
-        if shape is not None and tuple(stored.shape) != tuple(shape):
-            return f"shape {tuple(shape)}, in the file {tuple(stored.shape)}"
-        if dtype is not None and stored.dtype != dtype:
-            return f"dtype {dtype}, in the file {stored.dtype}"
-        return None
-
-
 class _Load:
     """One build that takes its values from a checkpoint."""
 
-    def __init__(self, checkpoint: _Checkpoint, this: Building) -> None:
+    def __init__(self, checkpoint: Checkpoint, this: Building) -> None:
         self._checkpoint = checkpoint
         self._model = weakref.ref(this.model)
         self._used: set[str] = set()
@@ -171,7 +134,7 @@ class _Load:
             if problem is not None:
                 self._misfits.append(f"{names[0]}: {problem}")
             else:
-                kwargs["initial_value"] = lambda: self._checkpoint.value(found[0])
+                kwargs["initial_value"] = self._checkpoint.value(found[0], kwargs.get("dtype"))
         if self._missing or self._misfits:
             kwargs["device"] = "meta"  # this will be an error: spend nothing on what follows
         return next_creator(**kwargs)
@@ -194,10 +157,10 @@ class _Load:
             "unexpected in the files": unexpected if self._checkpoint.strict else [],
         }
         if any(problems.values()):
-            raise _unfit(problems, self._checkpoint)
+            raise unfit(problems, self._checkpoint)
         for name, buffer in buffers:
             for found in self._checkpoint.find([name]):
-                copy_into(buffer, self._checkpoint.value(found))
+                self._checkpoint.value(found, buffer.dtype).read_into(buffer)
 
     def _buffers(self, model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the persistent buffers that are in the files; those that should be are missing."""
@@ -222,7 +185,7 @@ class _Load:
 class _PlainLoad:
     """A plain scope, where a module's parameters are known by local names."""
 
-    def __init__(self, checkpoint: _Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._used: set[str] = set()
 
@@ -232,12 +195,12 @@ class _PlainLoad:
         found = self._checkpoint.find([name])
         if not found:
             if self._checkpoint.strict:
-                raise _unfit({"missing in the files": [name]}, self._checkpoint, plain=True)
+                raise unfit({"missing in the files": [name]}, self._checkpoint, plain=True)
             return next_creator(**kwargs)
         problem = self._checkpoint.misfit(found[0], kwargs.get("shape"), kwargs.get("dtype"))
         if problem is not None:
             misfits = [f"{name}: {problem}"]
-            raise _unfit({"not fitting": misfits}, self._checkpoint, plain=True)
+            raise unfit({"not fitting": misfits}, self._checkpoint, plain=True)
         if found[0] in self._used:
             raise CheckpointError(
                 f"from_checkpoint() was asked for {found[0]!r} twice in a plain scope.",
@@ -245,7 +208,7 @@ class _PlainLoad:
                 "Construct the model with build(), or pass it to recreate(): they know full names.",
             )
         self._used.add(found[0])
-        kwargs["initial_value"] = lambda: self._checkpoint.value(found[0])
+        kwargs["initial_value"] = self._checkpoint.value(found[0], kwargs.get("dtype"))
         return next_creator(**kwargs)
 
 
@@ -275,26 +238,4 @@ def _renaming(rename: Any) -> Callable[[str], str]:
         f"from_checkpoint got rename={shown(rename)}.",
         "It turns a variable's name into its name in the files.",
         "Pass a function or a mapping, rename=lambda name: f'model.{name}', say.",
-    )
-
-
-def _unfit(
-    problems: dict[str, list[str]], checkpoint: _Checkpoint, *, plain: bool = False
-) -> CheckpointError:
-    lines = ["The checkpoint and the model do not fit."]
-    for title, rows in problems.items():
-        if rows:
-            lines.append(f"  {title} ({len(rows)}):")
-            lines += (f"    {row}" for row in rows)
-    missing = problems.get("missing in the files", [])
-    hint = did_you_mean(missing[0], checkpoint.stored) if missing else ""
-    why = "Every variable takes its value from the tensor of its name, shape and dtype."
-    if plain:
-        why = "In a plain scope a module's parameters are known by their local names."
-    return CheckpointError(
-        "\n".join(lines),
-        why + (f" {missing[0]!r}{hint}" if hint else ""),
-        ("Construct the model with build() or pass it to recreate(); or " if plain else "Pass ")
-        + "rename= for other names, strict=False to take what is there; a creator inside this "
-        "one that casts, cast(dtype), for another dtype.",
     )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from torchcreator._errors import CheckpointError
+from torchcreator.creators._stored import File, InFile, Stored, damaged
 
 DTYPES = {
     "BOOL": torch.bool,
@@ -34,40 +32,23 @@ DTYPES = {
 """The dtypes of the safetensors format, https://huggingface.co/docs/safetensors#format."""
 
 
-class Stored(NamedTuple):
-    """A tensor in a file, or in a mapping; ``load`` maps it into memory, or copies it."""
-
-    file: Path | None
-    shape: torch.Size
-    dtype: torch.dtype
-    load: Callable[[], torch.Tensor]
-
-
 def safetensors(path: Path) -> dict[str, Stored]:
     """Return the tensors of a safetensors file, whose header is checked against its size."""
-    size = path.stat().st_size
-    header, start = _header(path, size)
-
-    @functools.cache
-    def mapped() -> torch.UntypedStorage:
-        storage = torch.UntypedStorage.from_file(str(path), False, size)
-        assert isinstance(storage, torch.UntypedStorage)  # torch declares a wider type
-        return storage
-
+    file = File(path)
+    header, start = _header(path, file.size)
     stored: dict[str, Stored] = {}
     pieces: list[tuple[int, int]] = []
     for name, entry in header.items():
         shape, dtype, begin, end = _checked(path, name, entry)
         pieces.append((begin, end))
-        load = functools.partial(_piece, mapped, start + begin, start + end, shape, dtype)
-        stored[name] = Stored(path, shape, dtype, load)
+        stored[name] = InFile(file, name, start + begin, shape, dtype)
     covered = 0
     for begin, end in sorted(pieces):
         if begin != covered:
             raise damaged(path, f"its tensors overlap or leave a gap at byte {start + covered}")
         covered = end
-    if start + covered != size:
-        raise damaged(path, f"it has {size} bytes, and its tensors need {start + covered}")
+    if start + covered != file.size:
+        raise damaged(path, f"it has {file.size} bytes, and its tensors need {start + covered}")
     return stored
 
 
@@ -102,35 +83,3 @@ def _checked(path: Path, name: str, entry: Any) -> tuple[torch.Size, torch.dtype
             path, f"{name!r}, {tuple(shape)} of {dtype}, has bytes {begin} to {end} for its value"
         )
     return shape, dtype, begin, end
-
-
-def _piece(
-    mapped: Callable[[], torch.UntypedStorage],
-    begin: int,
-    end: int,
-    shape: torch.Size,
-    dtype: torch.dtype,
-) -> torch.Tensor:
-    if begin == end:
-        return torch.empty(shape, dtype=dtype)
-    # A slice of a storage is a storage of its own: saving one tensor does not save the file.
-    storage = mapped()[begin:end]
-    if begin % dtype.itemsize:  # old files are not padded, and not every machine reads those
-        storage = storage.clone()
-    empty = torch.empty(0, dtype=dtype)
-    return empty.set_(storage, 0, shape, _contiguous(shape))
-
-
-def _contiguous(shape: torch.Size) -> tuple[int, ...]:
-    strides = [1]
-    for length in reversed(shape[1:]):
-        strides.append(strides[-1] * length)
-    return tuple(reversed(strides[: len(shape)])) if shape else ()
-
-
-def damaged(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(
-        f"The checkpoint file {str(path)!r} cannot be read.",
-        f"It is truncated, damaged or of another kind: {reason}.",
-        "Download or save it again. No parameter was made from it.",
-    )

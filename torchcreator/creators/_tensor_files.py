@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from torchcreator._errors import CheckpointError, VariableTypeError, did_you_mean, shown
-from torchcreator.creators._safetensors import Stored, damaged, safetensors
+from torchcreator.creators._safetensors import safetensors
+from torchcreator.creators._stored import File, InFile, InMemory, Stored, damaged
 
 _USUAL = (
     "model.safetensors.index.json",
@@ -38,10 +39,7 @@ def open_files(
     """
     if isinstance(where, Mapping):
         tensors = _tensors(_read_through(where), key, "The mapping")
-        return {
-            name: Stored(None, tensor.shape, tensor.dtype, tensor.detach().clone)
-            for name, tensor in tensors.items()
-        }
+        return {name: InMemory(tensor) for name, tensor in tensors.items()}
     try:
         paths = [Path(where)] if isinstance(where, (str, Path)) else [Path(path) for path in where]
     except Exception as error:  # iterating over somebody's object may raise anything
@@ -148,10 +146,43 @@ def _torch_file(path: Path, key: str | None) -> dict[str, Stored]:
         ) from error
     except Exception as error:  # torch.load raises nearly anything on a damaged file
         raise damaged(path, f"torch.load says: {str(error).partition(chr(10))[0]}") from error
-    return {
-        name: Stored(path, tensor.shape, tensor.dtype, tensor.detach)
-        for name, tensor in _tensors(content, key, repr(str(path))).items()
-    }
+    tensors = _tensors(content, key, repr(str(path)))
+    file, pages = File(path), _pages(path)
+    stored: dict[str, Stored] = {}
+    for name, tensor in tensors.items():
+        begin = _begin(pages, tensor)
+        stored[name] = (
+            InMemory(tensor, path)
+            if begin is None
+            else InFile(file, name, begin, tensor.shape, tensor.dtype)
+        )
+    return stored
+
+
+def _pages(path: Path) -> list[tuple[int, int, int]]:
+    """Return where a file's pages are in memory, and in the file; nothing where nobody says."""
+    try:
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        return []
+    found = []
+    for line in maps.splitlines():
+        ends, _, offset, _, _, *name = line.split(maxsplit=5)
+        if name == [str(path.resolve())]:
+            first, _, last = ends.partition("-")
+            found.append((int(first, 16), int(last, 16), int(offset, 16)))
+    return found
+
+
+def _begin(pages: list[tuple[int, int, int]], tensor: torch.Tensor) -> int | None:
+    """Return where in its file a tensor lies, None where that is not seen."""
+    if not tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg() or not tensor.numel():
+        return None
+    begin, length = tensor.data_ptr(), tensor.nbytes
+    for first, last, offset in pages:
+        if first <= begin and begin + length <= last:
+            return begin - first + offset
+    return None
 
 
 def _tensors(content: Any, key: str | None, where: str) -> Mapping[str, torch.Tensor]:
