@@ -41,7 +41,7 @@ CALLS = {
 
 def test_the_list_of_creators_is_complete():
     """Every public creator is held to this."""
-    assert set(CALLS) == set(creators.__all__) - {"Entry", "Ledger"}
+    assert set(CALLS) == set(creators.__all__) - {"Entry", "Ledger", "elementwise"}  # no creators
 
 
 def body():

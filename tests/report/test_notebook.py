@@ -52,7 +52,8 @@ def test_columns_that_say_nothing_are_left_out():
         "dtype": ["float32"] * 2,
         "device": ["cpu"] * 2,
     }.items():
-        assert column(html, heading) == ("text-align: left", cells)
+        assert column(html, heading)[0].startswith("text-align: left")
+        assert column(html, heading)[1] == cells
     assert column(html, "bytes") == ("text-align: right", ["24", "12"])
     assert "Linear: 2 variables, 36 B" in html
     assert "constraint" not in html.partition("<details>")[0]
@@ -64,7 +65,14 @@ def test_blocks_fold_and_totals_are_told():
     assert column(html, "name")[1] == ["0–6.weight", "0–6.bias"]
     assert column(html, "count")[1] == ["7 ×", "7 ×"]
     totals = html.partition("<summary>Totals</summary>")[2]
-    assert column(totals, "elements")[1][0] == "42"
+    style, elements = column(totals, "elements")
+    assert (style, elements[0]) == ("text-align: right", "42")
+    style, of = column(totals, "of")
+    assert style == "text-align: left; white-space: nowrap"
+    assert of == [
+        *("total", "", "by module", "0–6", "", "by dtype", "float32", "", "by trainable"),
+        "trainable",
+    ]
 
 
 def test_what_is_too_long_is_cut(monkeypatch):

@@ -91,10 +91,11 @@ class Shards:
 
     def fill(self) -> None:
         """Give all others their own values."""
-        with bar("making the shards", len(self._waiting)) as advance:
-            for shard in self._waiting.values():
+        shards = list(self._waiting.values())
+        wished = [(shard.ref, self.region(shard)) for shard in shards]
+        with bar("making the shards", len(shards)) as advance:
+            for shard, value in zip(shards, self._recording.parts(wished), strict=True):
                 tensor = shard.tensor
-                value = self._recording.part(shard.ref, self.region(shard))
                 local = value.to(self.device(tensor), tensor.dtype)
                 self.put(shard, local, trainable=tensor.requires_grad)
                 advance()

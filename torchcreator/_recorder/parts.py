@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from operator import itemgetter
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from torchcreator._recorder.boxes import Region, size_of_region
 from torchcreator._recorder.replay import ReplayError, filler
 from torchcreator._recorder.rng_draw import Draw, cut_near
 from torchcreator._recorder.rng_outputs import is_contiguous
@@ -91,6 +92,40 @@ def values(
             draws.restart()
     for ref in refs:
         yield ref, alone(ref)
+
+
+def regions(
+    tape: Tape,
+    draws: Draws,
+    wished: Sequence[tuple[Ref, Region]],
+    alone: Callable[[Ref, Region], torch.Tensor],
+) -> Iterator[torch.Tensor]:
+    """Yield regions of tensors, in their order, several made at a time.
+
+    What is more than one fill is made in this thread: if it has to be made whole, one at a time.
+
+    Args:
+        tape: The tape.
+        draws: Where random numbers come from.
+        wished: The tensors, and the regions of them.
+        alone: Makes one of them in one thread.
+    """
+    threads = torch.get_num_threads()
+    nbytes = sum(size_of_region(region).numel() * ref.dtype.itemsize for ref, region in wished)
+    if draws.ordered or threads == 1 or nbytes < _WORTH_A_LOOK:
+        yield from (alone(ref, region) for ref, region in wished)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        made = [
+            pool.submit(alone, ref, region)
+            if filler(tape, ref) is not None and tape.device(ref.storage).type == "cpu"
+            else None
+            for ref, region in wished
+        ]
+        made.reverse()
+        for ref, region in wished:
+            future = made.pop()  # its result is the caller's alone
+            yield alone(ref, region) if future is None else future.result()
 
 
 def _made(tape: Tape, draws: Draws, jobs: list[_Job], alone: Alone, threads: int) -> bool:

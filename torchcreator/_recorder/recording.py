@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from torchcreator._recorder.live_tensors import (
     named_tensors,
     replace,
 )
-from torchcreator._recorder.parts import values
+from torchcreator._recorder.parts import regions, values
 from torchcreator._recorder.replay import (
     Environment,
     ReplayError,
@@ -145,11 +145,7 @@ class Recording(Opaque):
             return value
 
     def part(self, ref: Ref, region: Region) -> torch.Tensor:
-        """Return a part of a recorded tensor's value at the end, in memory of its own.
-
-        Args:
-            ref: The tensor.
-            region: The part: the ranges that it takes in each dimension.
+        """Return a region of a recorded tensor's value at the end, in memory of its own.
 
         Raises:
             BuildError: It cannot be replayed, or part of a parameter was never initialised.
@@ -162,6 +158,10 @@ class Recording(Opaque):
         if empty is not None and ref.storage in self.initialised:
             raise not_initialised(self.label(ref.storage), empty)
         return value
+
+    def parts(self, wished: Sequence[tuple[Ref, Region]]) -> Iterator[torch.Tensor]:
+        """Yield parts of recorded tensors as `part` makes them, in their order, in threads."""
+        return regions(self.tape, self.draws, wished, self.part)
 
     def values_here(self, refs: list[Ref]) -> Iterator[tuple[Ref, torch.Tensor]]:
         """Yield each tensor's value, several made at a time, in any order.

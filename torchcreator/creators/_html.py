@@ -11,7 +11,7 @@ def html_table(
     headings: Sequence[str],
     rows: Iterable[Sequence[str]],
     *,
-    right: Collection[str] = (),
+    right: Collection[int] = (),
 ) -> str:
     """Return a table.
 
@@ -19,9 +19,11 @@ def html_table(
         caption: What it is about.
         headings: Its columns.
         rows: The cells of each row.
-        right: The columns that end below each other, numbers say; the others begin so.
+        right: The columns that end below each other, numbers say; the others begin so. The first
+            one is never broken into lines.
     """
-    styles = [f"text-align: {'right' if heading in right else 'left'}" for heading in headings]
+    styles = [f"text-align: {'right' if at in right else 'left'}" for at in range(len(headings))]
+    styles[0] += "; white-space: nowrap"
 
     def line(tag: str, cells: Sequence[str]) -> str:
         pairs = zip(styles, cells, strict=True)

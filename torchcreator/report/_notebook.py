@@ -22,13 +22,15 @@ def notebook(title: str, lines: Sequence[Line], totals: Mapping[str, Any], page:
     rows = [[line[heading] for heading in headings] for line in cells[:MOST_LINES]]
     left_out = len(cells) - MOST_LINES
     more = f"<p>and {left_out:,} more</p>" if left_out > 0 else ""
-    table = html_table(title, headings, rows, right=("count", "bytes"))
+    right = [at for at, heading in enumerate(headings) if heading in ("count", "bytes")]
+    table = html_table(title, headings, rows, right=right)
     return f"{table}{more}{_totals(totals)}{_map(page)}"
 
 
 def _totals(totals: Mapping[str, Any]) -> str:
-    headings, *rows = sums_of(totals)
-    table = html_table("totals", headings, rows, right=headings[1:])
+    _, *rows = sums_of(totals)
+    headings = ("of", "variables", "elements", "bytes", "size")
+    table = html_table("", headings, rows, right=range(1, len(headings)))
     return f"<details><summary>Totals</summary>{table}</details>"
 
 

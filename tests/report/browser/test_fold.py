@@ -103,5 +103,6 @@ def test_a_notebook_opens_the_map_in_place(browser):
     frame = page.frame_locator("iframe")
     frame.locator("tbody tr[data-row]").first.wait_for()
     assert frame.locator("#summary").inner_text() == "All of 4 variables, 576 B"
+    assert frame.locator("thead th").first.bounding_box()["width"] > 100
     assert heard == []
     page.close()

@@ -13,7 +13,7 @@ function widthOf(column, rows, palette, pen) {
   const longest = rows.map(shown).reduce((one, other) => (other.length > one.length ? other : one), "");
   pen.font = `13px ${id === "name" ? palette.code : palette.text}`;
   const width = pen.measureText(visible(longest.slice(0, 99))).width * 1.08; // what is new is bold
-  if (id === "name") return Math.ceil(Math.min(Math.max(width + 40, 180), 420, 0.6 * innerWidth));
+  if (id === "name") return Math.ceil(Math.min(Math.max(width + 40, 180), 420));
   pen.font = `600 13px ${palette.text}`;
   return Math.ceil(Math.min(Math.max(width, pen.measureText(`${title} ↓`).width) + 22, 280));
 }
@@ -40,13 +40,13 @@ class Table {
   arrange(columns, widths, sort) {
     const focused = document.activeElement?.dataset?.column;
     this.columns = columns;
-    const total = columns.reduce((sum, { id }) => sum + widths.get(id), 0);
+    const others = columns.reduce((sum, { id }) => sum + (id === "name" ? 0 : widths.get(id)), 0);
     find("colgroup", this.scroller).replaceChildren(...columns.map(({ id }) => {
       const column = element("col");
       if (id !== "name") column.style.width = `${widths.get(id)}px`;
       return column;
     }));
-    find("table", this.scroller).style.minWidth = `${total}px`;
+    find("table", this.scroller).style.minWidth = `calc(${others}px + min(${widths.get("name")}px, 60vw))`;
     this.head.replaceChildren(...columns.map((column, at) => this.#title(column, at, sort)));
     this.scroller.setAttribute("aria-colcount", columns.length);
     if (focused) find(`[data-column="${CSS.escape(focused)}"]`, this.head)?.focus();
@@ -164,7 +164,7 @@ class Table {
     const swatch = element("span", { className: "swatch" });
     swatch.style.setProperty("--fill", this.colours.of(row).fill.colour);
     return element("div", { title: visible(row.text.name) }, swatch,
-      owner ? element("span", { className: "owner" }, visible(owner)) : null,
+      owner ? element("span", { className: "owner" }, element("bdi", {}, visible(owner))) : null,
       element("span", { className: "leaf" }, visible(leaf)));
   }
 

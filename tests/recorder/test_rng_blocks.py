@@ -1,0 +1,115 @@
+"""Large seeded draws are made in blocks, each with a state of its own, by several threads."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import torch
+from torch import nn
+
+from torchcreator._build.build import build
+from torchcreator._errors import BuildError
+from torchcreator._recorder.recording import record
+from torchcreator._recorder.rng_blocks import Beginnings
+
+BLOCK = 1 << 15
+
+
+@pytest.fixture(params=[1, 4], ids=["one thread", "four threads"])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def words(state):
+    return state[24 : 24 + 8 * 624].view(torch.int64)
+
+
+def test_all_of_a_state_is_a_hash():
+    """Each of the 624 words is the hash's, and torch draws from them."""
+    beginnings = Beginnings()
+    state = beginnings.at(b"a stream", 3).get_state().clone()
+    digest = hashlib.shake_128(b"a stream" + (3).to_bytes(8, "little")).digest(4 * 624)
+    expected = torch.frombuffer(bytearray(digest), dtype=torch.int32)
+    assert torch.equal(words(state) & 0xFFFFFFFF, expected.to(torch.int64) & 0xFFFFFFFF)
+    first = torch.rand(100, generator=beginnings.at(b"a stream", 3))
+    assert torch.equal(first, torch.rand(100, generator=beginnings.at(b"a stream", 3)))
+    for stream, block in [(b"a stream", 4), (b"A stream", 3)]:
+        other = torch.rand(100, generator=beginnings.at(stream, block))
+        assert not torch.isclose(other, first).any()
+
+
+def test_a_block_forgets_the_one_before():
+    """A normal value that waits in a generator does not reach the next block."""
+    beginnings = Beginnings()
+    generator = beginnings.at(b"a stream", 0)
+    expected = torch.randn(3, generator=generator)
+    torch.randn(1, generator=beginnings.at(b"another", 1))
+    assert torch.equal(torch.randn(3, generator=beginnings.at(b"a stream", 0)), expected)
+
+
+class Several(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.large = nn.Linear(1000, 1100)
+        self.rounded = nn.Linear(700, 900, dtype=torch.bfloat16)
+        nn.init.normal_(self.rounded.weight, std=0.02)
+        self.turned = nn.Parameter(torch.empty(500, 400).t())
+        nn.init.trunc_normal_(self.turned, a=-1, b=1)
+        self.small = nn.Linear(64, 64)
+        self.mixed = nn.Parameter(nn.init.orthogonal_(torch.empty(70, 60)))
+
+
+def test_values_do_not_depend_on_threads(threads):
+    """One thread or four draw the same values; torch's own products differ in their last bits."""
+    built = build(Several, seed=3)
+    torch.set_num_threads(1)
+    other = build(Several, seed=3)
+    for name, parameter in built.named_parameters():
+        assert name == "mixed" or torch.equal(parameter, other.get_parameter(name)), name
+
+
+def test_values_are_of_their_distributions():
+    """Blocks are drawn from the distribution of the whole."""
+    built = build(Several, seed=3)
+    assert abs(built.large.weight.std().item() * 3000**0.5 - 1) < 0.01
+    assert built.large.weight.abs().max() <= 1000**-0.5
+    assert abs(built.rounded.weight.float().std().item() - 0.02) < 2e-4
+    assert built.turned.abs().max() <= 1
+    assert abs(built.turned.std().item() - 0.5396) < 0.005  # of a normal cut at one deviation
+    rows = built.rounded.weight.float()
+    assert rows.unique(dim=0).shape == rows.shape
+
+
+def test_up_to_a_block_a_draw_is_one():
+    """A draw that fits into a block has one seed; a larger one does not begin alike."""
+    first, second = build(nn.Linear, 32, 1 << 10, seed=0), build(nn.Linear, 32, 1025, seed=0)
+    assert first.weight.numel() == BLOCK
+    assert not torch.isclose(first.weight, second.weight[: 1 << 10]).all()
+
+
+def test_parts_in_threads(threads):
+    """Parts of many tensors come in their order, whatever makes them."""
+    recording = record(Several, (), {}, device=None, seed=3, find=False)[1]
+    refs = [*recording.refs.values()] * 3
+    wished = [(ref, [[(n // 3, n)] for n in ref.size]) for ref in refs]
+    made = list(recording.parts(wished))
+    for (ref, region), part in zip(wished, made, strict=True):
+        assert torch.equal(part, recording.part(ref, region))
+
+
+def test_an_error_in_a_thread(threads):
+    """It is that of the parameter it happened to."""
+
+    def wrong():
+        model = nn.Sequential(*(nn.Linear(1000, 600) for _ in range(3)))
+        nn.init.uniform_(model[1].weight, 2, 1)
+        return model
+
+    recording = record(wrong, (), {}, device=None, seed=0, find=False)[1]
+    wished = [(ref, [[(0, n)] for n in ref.size]) for ref in recording.refs.values()]
+    with pytest.raises(BuildError, match=r"Replaying uniform_ for '1\.weight' failed"):
+        list(recording.parts(wished))
