@@ -65,8 +65,17 @@ def _transformers(kind: str, name: str) -> nn.Module:
     import transformers
 
     config = small(transformers.CONFIG_MAPPING[kind])
+    _shrink(config)
     made: nn.Module = getattr(transformers, name)(config)
     return made
+
+
+def _shrink(config: Any) -> None:
+    """Make the configurations small that are inside of another one."""
+    for inner in [value for value in vars(config).values() if hasattr(value, "to_dict")]:
+        for name in SMALL.keys() & vars(inner).keys():
+            setattr(inner, name, SMALL[name])
+        _shrink(inner)
 
 
 def timm_models() -> Models:
