@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from tests.device.marks import CUDA, NEEDS_CUDA
+from tests.device.marks import NEEDS_CUDA
 from torchcreator._recorder.recording import record
 
 pytestmark = NEEDS_CUDA
+DEVICE = "cuda"
 LARGE = 2000, 1100  # more than a block, which on a device has 2**20 elements
 VALUES = {
     "normal": lambda: torch.empty(LARGE).normal_(1, 2),
@@ -35,7 +36,7 @@ def test_a_part_on_a_device(name, seed):
             self.register_buffer("value", VALUES[name]())
 
     torch.manual_seed(0)
-    device = torch.device(CUDA)
+    device = torch.device(DEVICE)
     recording = record(Holds, (), {}, device=device, seed=seed, find=False)[1]
     ref = recording.refs["value"]
     whole = recording.value(ref)
