@@ -7,7 +7,6 @@ import gc
 import multiprocessing
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
@@ -17,26 +16,17 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import torchcreator as tc
+from benchmarks._start_models import Embedded, deepseek, llama
+from benchmarks._start_others import dcp, fsdp2, transformers_own
+from benchmarks._start_steps import Phases, phases, sharded
 
 MIB = 1 << 20
 M_MMAP_THRESHOLD = -3  # glibc's name; it otherwise grows with what is freed
 RANK = 17
-Phases = dict[str, float]
-
-
-class Embedded(nn.Module):
-    """528 MiB: an embedding and a matrix."""
-
-    def __init__(self, rows: int = 1 << 20, width: int = 2048) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(rows, 128)
-        self.linear = nn.Linear(width, width)
 
 
 class Row(NamedTuple):
@@ -47,38 +37,14 @@ class Row(NamedTuple):
         ranks: How many ranks there are.
         start: Returns the seconds of processor time of each phase, and the model.
         needs: How many MiB of memory have to be free.
+        twice: Whether to start once before: what is imported and read then is no cost of a start.
     """
 
     title: str
     ranks: int
     start: Callable[[], tuple[Phases, nn.Module]]
     needs: int = 0
-
-
-def phases(*steps: tuple[str, Callable[[Any], Any]]) -> tuple[Phases, Any]:
-    """Run steps, each on what the one before returned; return the processor time of each."""
-    taken: Phases = {}
-    made: Any = None
-    for name, step in steps:
-        before = time.process_time()
-        made = step(made)
-        taken[name] = time.process_time() - before
-    return taken, made
-
-
-def sharded(model: nn.Module, *, columns: bool = False, replicas: int = 1) -> nn.Module:
-    """Shard each layer and what is left, by rows; experts by columns."""
-    options: dict[str, Any] = {}
-    if columns:
-        options["shard_placement_fn"] = lambda p: Shard(1) if p.dim() == 3 else Shard(0)
-    if replicas > 1:
-        shape = replicas, dist.get_world_size() // replicas
-        options["mesh"] = init_device_mesh("cpu", shape, mesh_dim_names=("replicate", "shard"))
-    layers: Any = getattr(getattr(model, "model", None), "layers", [])
-    for layer in layers:
-        fully_shard(layer, **options)
-    fully_shard(model, **options)
-    return model
+    twice: bool = True
 
 
 def whole(make: Callable[[], nn.Module]) -> tuple[Phases, nn.Module]:
@@ -108,41 +74,6 @@ def ours_from(make: Callable[[], nn.Module], file: str) -> tuple[Phases, nn.Modu
     return phases(("record", lambda _: tc.defer(make, seed=0)), ("shard", sharded), ("read", read))
 
 
-def fsdp2(make: Callable[[], nn.Module], **options: Any) -> tuple[Phases, nn.Module]:
-    """FSDP2's own start: on meta, sharded, emptied, and initialised by each rank for itself.
-
-    With one seed on all ranks their shards are equal; with a seed for each, values depend on the
-    number of ranks.
-    """
-
-    def on_meta(_: object) -> nn.Module:
-        with torch.device("meta"):
-            return make()
-
-    def draw(model: nn.Module) -> nn.Module:
-        model.to_empty(device="cpu")
-        torch.manual_seed(0)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                assert isinstance(parameter, DTensor)
-                parameter.to_local().normal_(0, 0.02)
-        return model
-
-    return phases(("record", on_meta), ("shard", partial(sharded, **options)), ("draw", draw))
-
-
-def deepseek() -> nn.Module:
-    """Return DeepSeek-V3 in bfloat16: 671 billion parameters."""
-    from transformers import DeepseekV3Config, DeepseekV3ForCausalLM
-
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        return DeepseekV3ForCausalLM(DeepseekV3Config())
-    finally:
-        torch.set_default_dtype(before)
-
-
 def rows(file: str, *, quick: bool) -> list[Row]:
     """Return what is measured."""
     make = partial(Embedded, 1 << 14, 256) if quick else Embedded
@@ -160,11 +91,27 @@ def rows(file: str, *, quick: bool) -> list[Row]:
     own = partial(fsdp2, deepseek, columns=True)
     return [
         *found,
-        Row(name, 1024, deep, 3 << 10),
-        Row("DeepSeek-V3, FSDP2's own", 1024, own, 3 << 10),
-        Row(f"{name}, 4 replicas of 1,024 shards", 4096, partial(deep, replicas=4), 3 << 10),
-        Row(name, 64, deep, 24 << 10),
+        *llamas(str(Path(file).parent / "llama")),
+        Row(name, 1024, deep, 3 << 10, twice=False),
+        Row("DeepSeek-V3, FSDP2's own", 1024, own, 3 << 10, twice=False),
+        Row(f"{name}, 4 replicas", 4096, partial(deep, replicas=4), 3 << 10, twice=False),
+        Row(name, 64, deep, 24 << 10, twice=False),
     ]
+
+
+def llamas(folder: str) -> list[Row]:
+    """Return the rows of the Llama, whose values are in a folder, on few ranks."""
+    found = [Row("Llama, constructed whole", 1, partial(whole, llama), 2 << 10)]
+    for ranks in (1, 2, 4):
+        found += [
+            Row("Llama, `materialize`, seeded", ranks, partial(ours, llama, 0), 2 << 10),
+            Row("Llama, `materialize`, exact", ranks, partial(ours, llama, None), 2 << 10),
+            Row("Llama, FSDP2's own", ranks, partial(fsdp2, llama), 2 << 10),
+            Row("Llama, from a checkpoint", ranks, partial(ours_from, llama, folder), 2 << 10),
+            Row("Llama, `dcp.load`", ranks, partial(dcp, llama, folder), 2 << 10),
+            Row("Llama, transformers' own", ranks, partial(transformers_own, folder), 2 << 10),
+        ]
+    return found
 
 
 def in_status(word: str, file: str = "/proc/self/status") -> float:
@@ -176,9 +123,12 @@ def in_status(word: str, file: str = "/proc/self/status") -> float:
 def measure(row: Row, answer: Connection) -> None:
     """Send the phases, the peak above what was there before, and the bytes of the shards."""
     getattr(ctypes.CDLL(None), "mallopt", max)(M_MMAP_THRESHOLD, MIB)  # freed is then given back
-    dist.init_process_group("fake", store=FakeStore(), rank=RANK, world_size=row.ranks)
+    rank = min(RANK, row.ranks - 1)
+    dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=row.ranks)
     ours(partial(Embedded, 1 << 12, 64), 0)  # what the first call imports and starts
-    if "DeepSeek" in row.title:
+    if row.twice:
+        row.start()
+    else:
         import transformers.models.deepseek_v3.modeling_deepseek_v3  # noqa: F401 - takes a while
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")
@@ -208,11 +158,23 @@ def measured(row: Row) -> tuple[Phases, float, float] | None:
 
 def report(*, quick: bool) -> None:
     """Measure each row and print the table."""
-    heads = f"rank {RANK}", "of", "record", "shard", "draw or read", "peak", "its shards"
+    heads = (
+        f"rank {RANK}, or the last",
+        "of",
+        "record",
+        "shard",
+        "draw or read",
+        "peak",
+        "its shards",
+    )
     print(f"| {' | '.join(heads)} |\n| --- |{' ---: |' * 6}")
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "model.safetensors")
         save(Embedded(1 << 14, 256) if quick else Embedded(), file)
+        if not quick:
+            made: Any = llama()
+            made.save_pretrained(str(Path(folder) / "llama"), max_shard_size="300MB")
+            del made
         for row in rows(file, quick=quick):
             title = f"| {row.title} | {row.ranks:,}"
             free = in_status("MemAvailable", "/proc/meminfo")

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks._start import Embedded, Row, fsdp2, in_status, measured, ours, rows, whole
+from benchmarks._start import Row, in_status, measured, ours, rows, whole
+from benchmarks._start_models import Embedded
+from benchmarks._start_others import fsdp2
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 SMALL = partial(Embedded, 256, 8)

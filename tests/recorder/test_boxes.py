@@ -54,6 +54,7 @@ VALUES = {
 def in_pieces():
     value = torch.zeros(600, 300)
     value[10:500].normal_()
+    value[:, 10:290].uniform_(1, 2)
     value[:, 7] = 3
     value[3:9, 2:5].add_(1)
     value[20:50].copy_(value[520:550] + 2)
