@@ -271,3 +271,40 @@ def test_a_damaged_file_is_refused_before_a_parameter_is_made(path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="truncated, damaged"):
         from_checkpoint(path)
+
+
+def test_a_deferred_model_that_does_not_fit_waits_on(trained, tmp_path):
+    """The error comes at the end, and undoes it all: what was read, cast and put on meta."""
+    state = trained.state_dict()
+    del state["encoder.0.bias"]
+    save_file(state, tmp_path / "m.safetensors")
+    deferred = tc.defer(model, seed=0)
+    with (
+        tc.creator_scope(cast(torch.float16), from_checkpoint(tmp_path / "m.safetensors")),
+        pytest.raises(CheckpointError, match=r"missing in the files \(1\)"),
+    ):
+        tc.materialize(deferred)
+    for parameter in deferred.parameters():
+        assert (parameter.is_meta, parameter.dtype) == (True, torch.float32)
+    assert list(tc.named_specs(deferred)) == []
+    with tc.creator_scope(from_checkpoint(tmp_path / "m.safetensors", strict=False)):
+        tc.materialize(deferred)
+    expected = {**state, "encoder.0.bias": build(model, seed=0)["encoder"][0].bias}
+    for name, tensor in deferred.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_values_are_cast_where_that_is_asked_for(trained, tmp_path):
+    """``cast=True`` reads floating values in the model's dtype, buffers too; integers must fit."""
+    save_file(trained.state_dict(), tmp_path / "m.safetensors")
+    with tc.creator_scope(from_checkpoint(tmp_path / "m.safetensors", cast=True)):
+        made = tc.materialize(tc.defer(model, seed=0).bfloat16())
+        whole = build(lambda: model().double())
+    assert same(made, trained.bfloat16())
+    assert {p.dtype for p in whole.parameters()} == {torch.float64}
+    save_file({"w": torch.ones(2, dtype=torch.int64)}, tmp_path / "w.safetensors")
+    with (
+        tc.creator_scope(from_checkpoint(tmp_path / "w.safetensors", cast=True)),
+        pytest.raises(CheckpointError, match=r"w: dtype torch\.float32, in the file torch\.int64"),
+    ):
+        tc.variable([1.0, 2.0], name="w", dtype=torch.float32)

@@ -135,7 +135,9 @@ def test_a_file_that_was_changed(change, copy, tmp_path):
     found = open_files(path)
     found["matrix"].part(((0, 3), (0, 17)), copy=copy)
     CHANGES[change](path)
-    with pytest.raises(CheckpointError, match=r"was changed or replaced since it was opened"):
+    with pytest.raises(
+        CheckpointError, match=r"changed or replaced since it was opened, and 'matrix'"
+    ):
         found["matrix"].part(((3, 9), (0, 17)), copy=copy)
 
 
@@ -145,6 +147,6 @@ def test_a_file_that_ends_while_it_is_read(tmp_path, monkeypatch):
     save_file({"w": torch.randn(40, 40)}, path)
     found = open_files(path)["w"]
     os.truncate(path, path.stat().st_size - 3000)
-    monkeypatch.setattr(_stored.File, "check", lambda self: None)
+    monkeypatch.setattr(_stored.File, "check", lambda self, name: None)
     with pytest.raises(CheckpointError, match=r"it ends inside of 'w'"):
         found.part(((0, 40), (3, 9)), copy=False)

@@ -255,10 +255,8 @@ def as_before(model: nn.Module, found: Waiting, shards: Shards | None) -> Iterat
 def _empty(held: Held, recording: Recording) -> None:
     """Let a tensor be on meta again, with what was noted on it."""
     tensor = held.tensor
-    if not tensor.is_meta:
+    if not is_lazy(tensor):  # creators may have left it on meta, in another dtype
         replace(tensor, on_meta(recording.tape, held.ref), requires_grad=held.trainable)
-    elif tensor.is_leaf:
-        tensor.requires_grad_(held.trainable)
     tensor.__dict__.clear()
     tensor.__dict__.update(held.attributes)
     tensor.__dict__[ORIGIN] = held.origin.noted(tensor)

@@ -63,9 +63,9 @@ def materialize(model: Model, *, device: Device | None = None) -> Model:
     """
     place = checked_device(device, "materialize()")
     found = waiting(checked_model(model, "materialize()"))
-    shards = _shards(found, place)
+    objects, shards = returned(found), _shards(found, place)
     with as_before(model, found, shards):
-        fill(model, found.recording, returned(found), shards)
+        fill(model, found.recording, objects, shards)
     if place is not None:
         model.to(place)
     settled(model, found)

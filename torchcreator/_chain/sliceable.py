@@ -35,7 +35,12 @@ def box_of(value: Any, box: Box) -> Any:
 def all_of(value: Any) -> Any:
     """Return all of a value that can be sliced; of any other, what it is.
 
-    What converts itself to an array is left to torch.
+    A dataset in a file says that it converts to an array, and does that at once; torch would ask
+    for one element after the other.
     """
-    shape = None if hasattr(value, "__array__") else sliceable_shape(value)
+    if hasattr(value, "__array_interface__"):  # an array itself, which torch reads
+        return value
+    if hasattr(value, "__array__"):
+        return value.__array__()
+    shape = sliceable_shape(value)
     return value if shape is None else box_of(value, whole(shape))

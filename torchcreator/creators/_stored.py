@@ -62,8 +62,12 @@ class File:
         self._seen = _state(path)
         self.size = self._seen[0]
 
-    def check(self) -> None:
-        """Refuse a file that is another one than when its header was read."""
+    def check(self, name: str) -> None:
+        """Refuse a file that is another one than when its header was read.
+
+        Args:
+            name: The tensor that is to be read.
+        """
         try:
             same = _state(self.path) == self._seen
         except OSError:
@@ -71,7 +75,7 @@ class File:
         if not same:
             raise CheckpointError(
                 f"The checkpoint file {str(self.path)!r} was changed or replaced since it was "
-                "opened.",
+                f"opened, and {name!r} is still to be read.",
                 "What it says of its tensors was read before that: their values would be others.",
                 "Call from_checkpoint() again. Write a checkpoint under a new name, and rename it.",
             )
@@ -107,7 +111,7 @@ class InFile:
 
         Through the map, a few columns would bring every page of the file into memory.
         """
-        self._within.check()
+        self._within.check(self._name)
         size, piece = size_of(box), in_one_piece(self.shape, box)
         if not size.numel():
             return torch.empty(size, dtype=self.dtype)
