@@ -66,11 +66,11 @@ def phases(*steps: tuple[str, Callable[[Any], Any]]) -> tuple[Phases, Any]:
     return taken, made
 
 
-def sharded(model: nn.Module, *, columns: bool = False, replicas: int = 1) -> nn.Module:
-    """Shard each layer and what is left, by rows; experts by columns."""
+def sharded(model: nn.Module, *, columns: int | None = None, replicas: int = 1) -> nn.Module:
+    """Shard each layer and what is left, by rows; what has ``columns`` dimensions by columns."""
     options: dict[str, Any] = {}
     if columns:
-        options["shard_placement_fn"] = lambda p: Shard(1) if p.dim() == 3 else Shard(0)
+        options["shard_placement_fn"] = lambda p: Shard(1) if p.dim() == columns else Shard(0)
     if replicas > 1:
         shape = replicas, dist.get_world_size() // replicas
         options["mesh"] = init_device_mesh("cpu", shape, mesh_dim_names=("replicate", "shard"))
@@ -98,14 +98,18 @@ def ours(
     )
 
 
-def ours_from(make: Callable[[], nn.Module], file: str) -> tuple[Phases, nn.Module]:
+def ours_from(make: Callable[[], nn.Module], file: str, **options: Any) -> tuple[Phases, nn.Module]:
     """Defer, shard, and take this rank's part out of a checkpoint."""
 
     def read(model: nn.Module) -> nn.Module:
         with tc.creator_scope(tc.creators.from_checkpoint(file)):
             return tc.materialize(model)
 
-    return phases(("record", lambda _: tc.defer(make, seed=0)), ("shard", sharded), ("read", read))
+    return phases(
+        ("record", lambda _: tc.defer(make, seed=0)),
+        ("shard", partial(sharded, **options)),
+        ("read", read),
+    )
 
 
 def fsdp2(make: Callable[[], nn.Module], **options: Any) -> tuple[Phases, nn.Module]:
@@ -151,13 +155,18 @@ def rows(file: str, *, quick: bool) -> list[Row]:
         Row("`materialize`, seeded", 64, partial(ours, make, 0)),
         Row("`materialize`, exact", 64, partial(ours, make, None)),
         Row("`materialize`, from a checkpoint", 64, partial(ours_from, make, file)),
+        Row(
+            "`materialize`, from a checkpoint, columns",
+            64,
+            partial(ours_from, make, file, columns=2),
+        ),
         Row("FSDP2's own: `to_empty`, each shard filled for itself", 64, partial(fsdp2, make)),
     ]
     if quick:
         return found
-    deep = partial(ours, deepseek, 0, columns=True)
+    deep = partial(ours, deepseek, 0, columns=3)
     name = "DeepSeek-V3, `materialize`, seeded"
-    own = partial(fsdp2, deepseek, columns=True)
+    own = partial(fsdp2, deepseek, columns=3)
     return [
         *found,
         Row(name, 1024, deep, 3 << 10),
