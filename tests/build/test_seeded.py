@@ -143,3 +143,63 @@ def test_wrong_seed(seed):
     """A seed is an integer; anything else says so."""
     with pytest.raises(VariableTypeError, match=r"build\(\) got seed="):
         build(Wide, seed=seed)
+
+
+class Named(nn.Module):
+    """Parameters that are made in some order, one way each."""
+
+    def __init__(self, names, make):
+        super().__init__()
+        for name in names:
+            setattr(self, name, make())
+
+
+def begun_with_data(fill):
+    def make():
+        weight = nn.Parameter(torch.tensor([[0.0, 0.0], [0.0, 0.0]]))
+        with torch.no_grad():
+            fill(weight)
+        return weight
+
+    return make
+
+
+def looked_at():
+    value = torch.randn(2)
+    while value.max() > 1 or not torch.isfinite(value).all():
+        value = torch.randn(2)
+    return nn.Parameter(value)
+
+
+def looked_at_together():
+    first, second = torch.rand(3), torch.rand(3)
+    assert not torch.equal(first, second)
+    return nn.ParameterList([first, second, first + second])
+
+
+ORDERLESS = {
+    "data, normal_": begun_with_data(lambda w: w.normal_()),
+    "data, through .data": begun_with_data(lambda w: w.data.uniform_(-1, 1).mul_(2)),
+    "data, kaiming": begun_with_data(nn.init.kaiming_uniform_),
+    "data, xavier": begun_with_data(nn.init.xavier_normal_),
+    "data, orthogonal": begun_with_data(nn.init.orthogonal_),
+    "data, truncated": begun_with_data(lambda w: nn.init.trunc_normal_(w, a=-0.5, b=0.5)),
+    "looked at": looked_at,
+    "looked at together": looked_at_together,
+}
+
+
+@pytest.mark.parametrize("make", ORDERLESS.values(), ids=ORDERLESS)
+def test_no_order_changes_anything(make):
+    """Neither what begins with data nor what the constructor asks about depends on an order."""
+    one, other = build(Named, "abc", make, seed=0), build(Named, "cab", make, seed=0)
+    for name, tensor in tensors_of(one).items():
+        assert torch.equal(tensor, tensors_of(other)[name]), name
+    values = [tensor.flatten().tolist() for tensor in tensors_of(one).values()]
+    assert all(values.count(value) == 1 for value in values)
+
+
+def test_what_was_asked_is_true_of_the_result():
+    """Numbers drawn by name are those that give the constructor the answers that it had."""
+    for seed in range(20):
+        assert all(p.max() <= 1 for p in build(Named, "abc", looked_at, seed=seed).parameters())

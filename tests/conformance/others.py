@@ -65,8 +65,17 @@ def _transformers(kind: str, name: str) -> nn.Module:
     import transformers
 
     config = small(transformers.CONFIG_MAPPING[kind])
+    _shrink(config)
     made: nn.Module = getattr(transformers, name)(config)
     return made
+
+
+def _shrink(config: Any) -> None:
+    """Make the configurations small that are inside of another one."""
+    for inner in [value for value in vars(config).values() if hasattr(value, "to_dict")]:
+        for name in SMALL.keys() & vars(inner).keys():
+            setattr(inner, name, SMALL[name])
+        _shrink(inner)
 
 
 def timm_models() -> Models:
@@ -80,12 +89,16 @@ def timm_models() -> Models:
 
 
 def torchvision_models() -> Models:
-    """Yield every model."""
-    from torchvision.models import get_model, list_models
+    """Yield every model, none of it with weights from elsewhere."""
+    from torchvision.models import get_model_builder, list_models
 
     for name in list_models():
-        yield name, partial(get_model, name, weights=None, weights_backbone=None)
-        yield f"{name}, as it is", partial(get_model, name, weights=None)
+        builder = get_model_builder(name)
+        known = inspect.signature(builder).parameters
+        yield (
+            name,
+            partial(builder, **dict.fromkeys(known.keys() & {"weights", "weights_backbone"})),
+        )
 
 
 def peft_models() -> Models:

@@ -47,6 +47,7 @@ VALUES = {
     "a scalar": lambda: torch.randn(()),
     "no pointwise operation": lambda: torch.randn(100, 400).softmax(0).mul_(3),
     "in pieces": lambda: in_pieces(),
+    "a long chain": lambda: chained(250),
 }
 
 
@@ -56,6 +57,14 @@ def in_pieces():
     value[:, 7] = 3
     value[3:9, 2:5].add_(1)
     value[20:50].copy_(value[520:550] + 2)
+    return value
+
+
+def chained(steps):
+    """Return what a tree of operations makes that has two branches at each step."""
+    value = torch.randn(90, 60)
+    for _ in range(steps):
+        value = value * 0.5 + value.abs()
     return value
 
 

@@ -66,7 +66,8 @@ def _fill(
             advance()
     for held, name, tensor in scripted:
         held[name] = tensor
-    _move_shells(model)
+    if recording.original is not None:  # it was deferred, and may have been copied
+        _move_shells(model)
     put_gradients(gradients)
     _check_filled(model, modules, recording)
     if shards is not None:

@@ -207,6 +207,9 @@ class FinishedTarget:
                 data = data.clone()
         _set(parameter, data, self.grad)
 
+    def refuse(self) -> None:
+        """Raise if something was decided that cannot be: nothing is, of a whole parameter."""
+
     @property
     def converted(self) -> bool:
         """Whether it has another dtype or device than before, so that its memory is another."""

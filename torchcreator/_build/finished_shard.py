@@ -28,7 +28,7 @@ class CurrentShard:
     def __init__(self, parameter: torch.Tensor, local: torch.Tensor, region: Region, name: str):
         self.shape = parameter.shape
         self.dtype = parameter.dtype
-        self._local = local
+        self.local = local
         self._region = region
         self._name = name
 
@@ -44,7 +44,7 @@ class CurrentShard:
             if common(box, wished) == wished:
                 pairs = zip(wished, box, place, strict=True)
                 inner = [(a - c + e, b - c + e) for (a, b), (c, _), (e, _) in pairs]
-                part = cut(self._local, tuple(inner)).detach()
+                part = cut(self.local, tuple(inner)).detach()
                 dtype, device = (None, None) if asked is None else (asked.dtype, asked.device)
                 return part.to(device, dtype, copy=True)
         raise BuildError(
@@ -60,7 +60,7 @@ class CurrentShard:
 class FinishedShard(FinishedTarget):
     """A sharded parameter of a finished model that waits for its creators' decision."""
 
-    __slots__ = ("_data", "_local", "region")
+    __slots__ = ("_elsewhere", "_local", "region")
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class FinishedShard(FinishedTarget):
         super().__init__(parameter, name, module, local, declared)
         self.region: Region = shards.region_of(parameter, name)
         self._local = shards.local_part(parameter)
-        self._data: torch.Tensor | None = None
+        self._elsewhere: torch.device | None = None
 
     def current(self) -> Any:
         """Return the value as creators receive it."""
@@ -88,7 +88,7 @@ class FinishedShard(FinishedTarget):
             raise own_parameter(self.name)
 
     def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
-        """Keep this rank's part of another value until all is decided."""
+        """Return the parameter with ``data``, this rank's part of another value, in it."""
         parameter, device = self.parameter, asked.device
         if asked.shape is not None and asked.shape != parameter.shape:
             raise other_shape(self.name, parameter.shape, asked.shape)
@@ -96,19 +96,40 @@ class FinishedShard(FinishedTarget):
             if dtype is not None and dtype != parameter.dtype:
                 raise other_dtype(self.name, parameter.dtype, dtype)
         if device is not None and device.type != self._local.device.type:
-            raise CreatorResultError(
-                f"A creator put {self.name!r}, which is sharded, on another device than it is on.\n"
-                f"  expected: {self._local.device}\n"
-                f"  actual:   {device}",
-                "Whoever sharded the model relies on where its parameters were then.",
-                "Keep device as it comes, or move the model before it is sharded.",
-            )
-        self._data = data
+            self._elsewhere = device  # told at the end: a checkpoint that does not fit says more
+        elif data is not None:
+            self.old = self._local.clone()
+            self.value.local = self.old
+            self._write(data)
         require(parameter, grad=asked.trainable)
         return parameter
 
+    def _write(self, part: torch.Tensor) -> None:
+        with torch.no_grad():
+            self._local.copy_(part)
+
+    def refuse(self) -> None:
+        """Raise if it was to be on another device."""
+        if self._elsewhere is not None:
+            raise CreatorResultError(
+                f"A creator put {self.name!r}, which is sharded, on another device than it is on.\n"
+                f"  expected: {self._local.device}\n"
+                f"  actual:   {self._elsewhere}",
+                "Whoever sharded the model relies on where its parameters were then.",
+                "Keep device as it comes, or move the model before it is sharded.",
+            )
+
+    @property
+    def converted(self) -> bool:
+        """Whether it has other memory than before: never."""
+        return False
+
     def settle(self) -> None:
-        """Write what was decided into the parameter's own memory."""
-        if self._data is not None:
-            with torch.no_grad():
-                self._local.copy_(self._data)
+        """Keep what was decided: it is in the memory that there was."""
+
+    def undo(self) -> None:
+        """Let the parameter be what it was before its creators were asked."""
+        if self.old is not None:
+            self._write(self.old)
+        if self.handed is not None:
+            require(self.parameter, grad=self.handed[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Iterable, Sequence
 
 import torch
@@ -16,6 +17,7 @@ from torchcreator._recorder.live_tensors import reached
 from torchcreator._spec.live_modules import full_name, holders
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._torch.hosts import (
+    all_sharded_parameters,
     ddp_parameters,
     is_fully_sharded,
     optimizer_with,
@@ -56,16 +58,26 @@ def refuse_in_hands(targets: Sequence[FinishedTarget]) -> None:
     changed = [*remade, *declared]
     if not changed or not (dist.is_available() and dist.is_initialized()):
         return
-    in_ddp = ddp_parameters()
+    in_ddp, started = ddp_parameters(), _started()
     for target, what in changed:
-        owner = owner_of(target.parameter)
-        if id(target.parameter) in in_ddp or owner is not None:
-            host = "DistributedDataParallel" if owner is None else "torchcreator.distributed"
+        key, host = id(target.parameter), None
+        if owner_of(target.parameter) is not None:
+            host = "torchcreator.distributed"
+        elif key in in_ddp:
+            host = "DistributedDataParallel"
+        elif what == "trainable" and key in started:
+            host = "fully_shard"
+        if host is not None:
             raise DistributedError(
                 f"recreate() was to change the {what} of {target.name!r}, which {host} reduces.",
                 "That was set up for what the parameter was when the model was wrapped.",
                 "Recreate the model first, and wrap it then.",
             )
+
+
+def _started() -> set[int]:
+    """Return the ids of parameters of which FSDP2 has gathered the whole before, as they were."""
+    return {id(p.sharded) for p in all_sharded_parameters() if p.whole is not None}
 
 
 def refuse_scripted(changed: Sequence[FinishedTarget]) -> None:
@@ -92,8 +104,11 @@ def refuse_elsewhere(inside: Collection[int], replaced: Sequence[FinishedTarget]
         inside: The ids of the model's modules.
         replaced: What is to be replaced.
     """
-    for module in holders([target.parameter for target in replaced]):
-        if id(module) not in inside:
+    outside = _outside(inside, replaced)
+    if outside:
+        del outside
+        gc.collect()  # one that nobody has any more does not count
+        for module in _outside(inside, replaced):
             tied = {id(parameter) for parameter in module._parameters.values()}
             target = next(t for t in replaced if id(t.parameter) in tied)
             outer = full_name(target.parameter, target.name)
@@ -104,6 +119,11 @@ def refuse_elsewhere(inside: Collection[int], replaced: Sequence[FinishedTarget]
                 "Recreate the whole, of which both are parts; or keep the parameter: return what "
                 "next_creator(**kwargs) returned.",
             )
+
+
+def _outside(inside: Collection[int], replaced: Sequence[FinishedTarget]) -> list[nn.Module]:
+    found = holders([target.parameter for target in replaced])
+    return [module for module in found if id(module) not in inside]
 
 
 def refuse_unwritable(model: nn.Module, replaced: Sequence[FinishedTarget]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 from torchcreator._build.finished_parameter import FinishedTarget
 from torchcreator._call_site import warn
 from torchcreator._recorder.live_tensors import named_tensors
+from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._torch.tensors import wraps_others
 
 
@@ -22,6 +23,20 @@ def warn_of_views(model: nn.Module, moved: Sequence[FinishedTarget]) -> None:
         model: The model, as it is now.
         moved: Those of its parameters that have other memory than before.
     """
+    with no_function_modes():  # a constructor may be recorded, whose tensors have no memory
+        for name, parameter in _left_behind(model, moved):
+            warn(
+                f"{parameter!r} has other memory now, and {name!r} still looks at the old one.",
+                "In another dtype, on another device or as another parameter it cannot stay where "
+                "it was, and recreate() does not know how the other one was made of it.",
+                f"Make {name!r} anew; or keep dtype and device, where it follows by itself.",
+            )
+
+
+def _left_behind(
+    model: nn.Module, moved: Sequence[FinishedTarget]
+) -> Iterator[tuple[str, str]]:
+    """Yield the name of each tensor in old memory, and of the parameter that had it."""
     before = [
         (*extent, target.name)
         for target in moved
@@ -36,12 +51,7 @@ def warn_of_views(model: nn.Module, moved: Sequence[FinishedTarget]) -> None:
             continue
         at = bisect_right(starts, extent[1] - 1) - 1
         if at >= 0 and before[at][1] > extent[0]:
-            warn(
-                f"{before[at][2]!r} has other memory now, and {name!r} still looks at the old one.",
-                "In another dtype, on another device or as another parameter it cannot stay where "
-                "it was, and recreate() does not know how the other one was made of it.",
-                f"Make {name!r} anew; or keep dtype and device, where it follows by itself.",
-            )
+            yield name, before[at][2]
 
 
 def _extent(tensor: torch.Tensor) -> tuple[int, int] | None:

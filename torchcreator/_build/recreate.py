@@ -18,6 +18,7 @@ from torchcreator._build.in_hands import (
     refuse_scripted,
     refuse_unwritable,
 )
+from torchcreator._build.module_tables import Tables
 from torchcreator._build.old_memory import warn_of_views
 from torchcreator._build.progress import bar
 from torchcreator._build.references import take_over
@@ -39,7 +40,7 @@ from torchcreator._spec.table import (
     undeclare,
 )
 from torchcreator._torch.dtensor import is_sharded
-from torchcreator._torch.modules import WRAPPINGS, Tables
+from torchcreator._torch.modules import WRAPPINGS
 
 Model = TypeVar("Model", bound=nn.Module)
 _NOTHING: Mapping[str, VariableSpec] = {}
@@ -149,6 +150,8 @@ def _recreate(found: _Found, step: Step) -> None:
         _ask(found.model, step, found.targets, tables)
         changed = [target for target in found.targets if not target.as_it_was]
         replaced = [target for target in changed if target.returned is not target.parameter]
+        for target in changed:
+            target.refuse()
         refuse_scripted(changed)
         refuse_in_hands(changed)
         if replaced:
@@ -197,6 +200,8 @@ def _carry_out(target: FinishedTarget) -> None:
     made, spec = target.returned, target.spec
     assert made is not None  # it was asked
     if made is target.parameter:
+        if spec is None:  # a creator answered with it, and asked nobody further out
+            return
         if not target.as_it_was:
             target.settle()
         if OWN in made.__dict__:

@@ -48,6 +48,11 @@ def region_of(tape: Tape, draws: Draws, ref: Ref, region: Region) -> tuple[torch
     return made, None if same else replay.empty
 
 
+_DEEPEST, _MOST = 20, 200
+"""Of what depends on more operations, one after the other or in all, the rest is made whole."""
+_KEPT = 4  # operands: `x * x.abs()` reads one twice
+
+
 class _Step(NamedTuple):
     """What one operation does to a box.
 
@@ -86,18 +91,25 @@ class BoxReplay:
         self._tape = tape
         self._draws = draws
         self._blank = blank
-        self._wholes: dict[tuple[int, int | None], torch.UntypedStorage] = {}
+        self._wholes: dict[tuple[int, int], torch.UntypedStorage] = {}
+        self._operands: dict[tuple[Ref, int], torch.Tensor] = {}
+        self._depth = self._asked = 0
 
     def region(self, ref: Ref, region: Region) -> torch.Tensor:
         """Return a region of a tensor's value at the end, in memory of its own, in rows."""
         boxes = list(boxes_of(region))
         if len(boxes) == 1:
-            return self.part(sub(ref, boxes[0][0]), None).contiguous()
+            return self._alone(sub(ref, boxes[0][0])).contiguous()
         place = self._tape.device(ref.storage)
         made = torch.empty(size_of_region(region), dtype=ref.dtype, device=place)
         for source, target in boxes:
-            cut(made, target).copy_(self.part(sub(ref, source), None))
+            cut(made, target).copy_(self._alone(sub(ref, source)))
         return made
+
+    def _alone(self, ref: Ref) -> torch.Tensor:
+        self._operands.clear()
+        self._asked = 0
+        return self.part(ref, None)
 
     def part(self, ref: Ref, before: int | None) -> torch.Tensor:
         """Return the value that a tensor has before an operation, at the end where that is None."""
@@ -122,7 +134,7 @@ class BoxReplay:
 
     def _cut(self, ref: Ref, before: int | None) -> torch.Tensor:
         """Return a part of a storage that is replayed whole: what was last is kept."""
-        key = ref.storage, before
+        key = ref.storage, self._written(ref, before)
         if key not in self._wholes:
             self._wholes.clear()
             numbers = self._tape.slice([ref.storage], before)
@@ -131,6 +143,29 @@ class BoxReplay:
             found = replay(self._tape, numbers, [ref.storage], self._draws, blank=self._blank)
             self._wholes[key] = view(self._tape, ref, found).untyped_storage()
         return view(self._tape, ref, {ref.storage: self._wholes[key]})
+
+    def _written(self, ref: Ref, before: int | None) -> int:
+        """Return the operation that wrote to a tensor's storage last, -1 if none did."""
+        writers = self._tape.writers(ref.storage, before)
+        return writers[-1] if writers else -1
+
+    def _operand(self, ref: Ref, number: int) -> torch.Tensor:
+        """Return what an operation reads of a tensor; the last ones are kept for others.
+
+        What takes very many of them is no more a part of anything: the rest is made whole.
+        """
+        key = ref, self._written(ref, number)
+        found = self._operands.get(key)
+        if found is None:
+            self._depth += 1
+            self._asked += 1
+            large = self._depth > _DEEPEST or self._asked > _MOST
+            found = self._cut(ref, number).clone() if large else self.part(ref, number)
+            self._depth -= 1
+            self._operands[key] = found
+            while len(self._operands) > _KEPT:
+                del self._operands[next(iter(self._operands))]
+        return found
 
     def _steps(self, grid: Ref, box: Box, before: int | None) -> tuple[list[_Step], int | None]:
         """Return what makes a box, the last first, and after which operation to begin, if any."""
@@ -193,15 +228,15 @@ class BoxReplay:
             target.fill_(number)
             return
         in_place = step.target not in op.outputs
-        args = [self._operand(value, size, own, step.number) for value in op.args[in_place:]]
+        args = [self._needed(value, size, own, step.number) for value in op.args[in_place:]]
         items = op.kwargs.items()
-        kwargs = {word: self._operand(value, size, own, step.number) for word, value in items}
+        kwargs = {word: self._needed(value, size, own, step.number) for word, value in items}
         if in_place:
             run(op, [target, *args], kwargs)
         else:
             target.copy_(run(op, args, kwargs))
 
-    def _operand(self, value: Any, size: Sequence[int], own: Box, number: int) -> Any:
+    def _needed(self, value: Any, size: Sequence[int], own: Box, number: int) -> Any:
         """Return what a part of a result needs of an argument; a tensor may be broadcast."""
         if not isinstance(value, (Ref, torch.Tensor)):
             return value
@@ -213,7 +248,7 @@ class BoxReplay:
         )
 
     def _taken(self, value: Ref | torch.Tensor, box: Box, number: int) -> torch.Tensor:
-        return self.part(sub(value, box), number) if isinstance(value, Ref) else cut(value, box)
+        return self._operand(sub(value, box), number) if isinstance(value, Ref) else cut(value, box)
 
     def _concatenate(self, step: _Step, own: Box, target: torch.Tensor) -> None:
         op, begin = self._tape.ops[step.number], 0

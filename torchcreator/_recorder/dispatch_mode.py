@@ -19,7 +19,14 @@ from torchcreator._torch.dispatch import (
     no_function_modes,
     schema_of,
 )
-from torchcreator._torch.tensors import storage_key, viewed, viewers, with_index
+from torchcreator._torch.tensors import (
+    held_in_torch,
+    is_own,
+    storage_key,
+    viewed,
+    viewers,
+    with_index,
+)
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -91,7 +98,7 @@ class Recorder(DispatchMode):
         if traits.fills:
             return self._fill(func, traits, args, kwargs)
         if not (traits.returns_tensors or traits.written):
-            return self._see(func, args, kwargs)
+            return self.log.answer(func, traits, args, kwargs)
         return self._compute(func, traits, args, kwargs, tensors)
 
     def _make(self, func: OpOverload, traits: Traits, args: Args, kwargs: Kwargs) -> Any:
@@ -148,6 +155,11 @@ class Recorder(DispatchMode):
             self.log.escape(f"Tensor.{schema_of(func).name.partition('::')[2]}", args[0])
         return func(*args, **kwargs)
 
+    def adopt_alone(self, tensor: torch.Tensor) -> None:
+        """Let a tensor of data be a recorded one from now on, if its memory is its own."""
+        if not tensor.is_meta and is_own(tensor) and not held_in_torch(tensor):
+            self._adopt(tensor)
+
     def _adopt(self, tensor: torch.Tensor) -> None:
         """Let a tensor of data be a recorded one from now on."""
         if tensor.is_meta:
@@ -172,10 +184,6 @@ class Recorder(DispatchMode):
                 source.expand(target.shape)  # torch's own error, at the line that made it
         self.log.filled(func, traits, args, kwargs)
         return target
-
-    def _see(self, func: OpOverload, args: Args, kwargs: Kwargs) -> Any:
-        """Answer with a number: replay what it depends on, now."""
-        return func(*mapped(args, self.log.real), **mapped(kwargs, self.log.real))
 
     def _compute(
         self,

@@ -6,10 +6,13 @@ A constructor that can tell that it is being recorded may behave otherwise: `tor
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from torchcreator._errors import TorchCreatorError
@@ -40,6 +43,7 @@ class Disguise(TorchFunctionMode):
         self.handed = Handed()
         self._recorder = recorder
         recorder.disguise = self
+        self._by_name = not recorder.log.draws.ordered
         self._logged = recorder.log.tape.ops
 
     def __torch_function__(
@@ -50,9 +54,20 @@ class Disguise(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer a question about a recorded tensor, or pass the call on."""
+        if self._by_name:
+            self._adopt(func, args[0] if args else (kwargs or {}).get("tensor"), sys._getframe(1))
         result = self._answer(func, args, kwargs or {})
         self.handed.note(result)
         return result
+
+    def _adopt(self, func: Function, value: object, asking: FrameType) -> None:
+        """Let a parameter that begins with data be a recorded one before its values are drawn.
+
+        Then they are drawn by its name, which is not known yet.
+        """
+        if type(value) is nn.Parameter and (func in _DRAWING or asking.f_globals is _INIT):
+            with no_function_modes():
+                self._recorder.adopt_alone(value)
 
     def _answer(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         shortcut = SHORTCUTS.get(func)
@@ -88,3 +103,15 @@ class Disguise(TorchFunctionMode):
             return False
         with no_function_modes():
             return self._recorder.log.knows(value)
+
+
+_T = torch.Tensor
+_INIT = nn.init.__dict__
+_DRAWING: frozenset[Function] = frozenset(
+    {
+        *(_T.bernoulli_, _T.cauchy_, _T.exponential_, _T.geometric_, _T.log_normal_, _T.normal_),
+        *(_T.random_, _T.uniform_, getattr(_T.data, "__get__")),  # noqa: B009 - not the tensor's
+        *(function for name, function in vars(nn.init).items() if name[-2:-1] != "_" == name[-1]),
+    }
+)
+"""What draws a parameter's values, or hands out what they may be drawn into."""

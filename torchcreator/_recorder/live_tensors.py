@@ -251,19 +251,22 @@ def named_tensors(model: nn.Module) -> list[Named]:
             for name, value in held.items():
                 if type(value) not in _NO_TENSORS and isinstance(value, torch.Tensor):
                     found.append((prefix + name, value, module))
-                    attributes += [(f"{prefix}{name}.{n}", t, module) for n, t in _within(value)]
+                    if value.requires_grad or type(value) not in _PLAIN:
+                        inner = _within(value)
+                        attributes += [(f"{prefix}{name}.{n}", t, module) for n, t in inner]
     return [*parameters, *buffers, *attributes]
 
 
 def _within(tensor: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
     """Return the gradient of a tensor, and the tensors that it wraps."""
     found = []
-    if tensor.is_leaf and tensor.grad is not None:
+    if tensor.requires_grad and tensor.is_leaf and tensor.grad is not None:
         found.append(("grad", tensor.grad))
-    if wraps_others(tensor) and not is_sharded(tensor):
+    if type(tensor) not in _PLAIN and wraps_others(tensor) and not is_sharded(tensor):
         found += [item for item in vars(tensor).items() if isinstance(item[1], torch.Tensor)]
     return found
 
 
+_PLAIN = (torch.Tensor, nn.Parameter)
 _NO_TENSORS = frozenset({type(None), bool, int, float, str, tuple, list, set, dict, OrderedDict})
 """What modules hold most; torch's classes take longer to say what is an instance of them."""

@@ -82,6 +82,11 @@ class ProgramOrder:
     def seen(self, numbers: Iterable[int]) -> None:
         """Do nothing: a draw has one value here, whoever sees it."""
 
+    asked = seen
+
+    def answered(self, question: int, answer: bool) -> None:
+        """Do nothing, for the same reason."""
+
     def recorded(self, parameters: Mapping[str, int], others: Mapping[str, int]) -> None:
         """Learn what the constructor did to the generators last; names play no part."""
         for watch in self._watches.values():

@@ -43,6 +43,14 @@ class Draws(Protocol):
         """Learn that Python is about to see what these operations draw."""
         ...
 
+    def asked(self, numbers: Iterable[int]) -> None:
+        """Learn that Python is about to ask yes or no of what these operations draw."""
+        ...
+
+    def answered(self, question: int, answer: bool) -> None:
+        """Learn the answer of operation ``question``, by which the constructor goes on."""
+        ...
+
     def recorded(self, parameters: Mapping[str, int], others: Mapping[str, int]) -> None:
         """Learn that the constructor is through.
 

@@ -15,6 +15,7 @@ from torchcreator._recorder.rng import Explicit, default_generator, drawn_with, 
 from torchcreator._recorder.rng_blocks import Beginnings, draw_blocks, in_blocks
 from torchcreator._recorder.rng_draw import Draw
 from torchcreator._recorder.rng_jump import as_written
+from torchcreator._recorder.rng_looks import Looks
 from torchcreator._recorder.rng_outputs import draw_of
 from torchcreator._recorder.rng_states import distance, raw_of
 from torchcreator._recorder.rng_watch import DEFAULT
@@ -62,6 +63,8 @@ class Streams:
         self._seeds: dict[int, int] = {}
         self._used: set[int] = set()
         self._eager = 0
+        self._frozen: set[int] = set()
+        self._looks = Looks(tape, self)
         self._found: dict[torch.device, torch.Tensor] = {}
         self._generators = _Generators()
         for each in seedable(device):
@@ -91,11 +94,22 @@ class Streams:
         """Freeze these draws as they are about to be seen: no name is known yet."""
         for number in numbers:
             self._assign(number, "seen", number)
+            self._frozen.add(number)
+
+    def asked(self, numbers: Iterable[int]) -> None:
+        """Give these draws numbers for now, as a question about them is to be answered."""
+        for number in numbers:
+            self._assign(number, "seen", number)
+
+    def answered(self, question: int, answer: bool) -> None:
+        """Learn what the constructor was told by operation ``question``."""
+        self._looks.note(question, answer)
 
     def recorded(self, parameters: Mapping[str, int], others: Mapping[str, int]) -> None:
         """Give each draw the name of the first parameter that depends on it."""
         self.put_back()
         ops, seeds = self._tape.ops, self._seeds
+        named: dict[int, tuple[str, int]] = {}
         for storages in (parameters, others):
             for name in sorted(storages):
                 position = 0
@@ -103,7 +117,10 @@ class Streams:
                     if ops[number].traits.draws:
                         if number not in seeds:
                             seeds[number] = self._hash(name, position)
+                        elif number not in self._frozen:
+                            named.setdefault(number, (name, position))
                         position += 1
+        self._looks.rename(named, seeds, self._hash)
 
     def put_back(self) -> None:
         """Undo what the constructor did to the default generators; what others drew stands."""

@@ -40,7 +40,8 @@ class Log:
         self.draws = draws
         self._on_meta: dict[int, torch.UntypedStorage] = {}
         self._adopted: dict[int, torch.UntypedStorage] = {}
-        self._latest: tuple[int, int, Environment] | None = None
+        self._latest: tuple[int, int, Environment, list[int]] | None = None
+        self._asking = False
 
     def knows(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor is a recorded one: on meta, and standing for a real one."""
@@ -86,10 +87,31 @@ class Log:
             now = ref.storage, writers[-1] if writers else -1
             if self._latest is None or self._latest[:2] != now:
                 numbers = self.tape.slice([ref.storage])
-                self.draws.seen(n for n in numbers if self.tape.ops[n].traits.draws)
+                drawn = [n for n in numbers if self.tape.ops[n].traits.draws]
+                self.draws.asked(drawn)
                 # Constructors read element by element: `[x.item() for x in rates]`.
-                self._latest = *now, replay(self.tape, numbers, [ref.storage], self.draws)
+                self._latest = *now, replay(self.tape, numbers, [ref.storage], self.draws), drawn
+            if not self._asking:
+                self.draws.seen(self._latest[3])
             return view(self.tape, ref, self._latest[2]).clone()
+
+    def answer(self, func: Function, traits: Traits, args: Args, kwargs: Kwargs) -> Any:
+        """Answer an operation that gives a number; yes or no leaves open what was drawn."""
+        self._asking = True
+        try:
+            result = func(*mapped(args, self.real), **mapped(kwargs, self.real))
+        finally:
+            self._asking = False
+        if self.draws.ordered:  # a draw has one value, whoever sees it
+            return result
+        if type(result) is bool:
+            with _unrecorded():
+                self.computed(func, traits, args, kwargs, [])
+                self.draws.answered(len(self.tape.ops) - 1, result)
+        else:
+            for tensor in filter(self.knows, tensors_in(args, kwargs)):
+                self.value(tensor)  # it is seen
+        return result
 
     def real(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the value of a tensor that may be recorded."""

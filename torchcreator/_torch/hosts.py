@@ -72,7 +72,8 @@ def ddp_parameters() -> set[int]:
     return {
         id(held)
         for ddp in gc.get_referrers(DistributedDataParallel)
-        if isinstance(ddp, DistributedDataParallel)
+        # One that another thread is still making has neither.
+        if isinstance(ddp, DistributedDataParallel) and hasattr(ddp, "parameters_to_ignore")
         for name, held in ddp.module.named_parameters(remove_duplicate=False)
         if name not in ddp.parameters_to_ignore
     }
@@ -95,8 +96,9 @@ def _optimizer_with(ids: Container[int]) -> tuple[torch.optim.Optimizer, torch.T
     for kind in kinds:
         kinds += kind.__subclasses__()
     for holder in gc.get_referrers(*kinds):
-        if isinstance(holder, torch.optim.Optimizer):
-            for group in holder.param_groups:
+        # Not isinstance: that asks proxies for their class. One that is still made has no groups.
+        if issubclass(type(holder), torch.optim.Optimizer):
+            for group in getattr(holder, "param_groups", ()):
                 for parameter in group["params"]:
                     if id(parameter) in ids:
                         return holder, parameter

@@ -57,6 +57,13 @@ def viewers(storage: torch.UntypedStorage) -> int | None:
 _use_count: Callable[[int], int] | None = getattr(torch._C, "_storage_Use_Count", None)
 
 
+def is_own(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor has a storage that no other one looks at, as far as torch says."""
+    if tensor.layout is not torch.strided or wraps_others(tensor) or tensor.is_inference():
+        return False
+    return viewers(tensor.untyped_storage()) == 1
+
+
 def viewed(tensor: torch.Tensor) -> torch.Tensor | None:
     """Return the tensor that another one is a view of, which holds it; None if it is none."""
     return tensor._base

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+import torchcreator as tc
+
 
 class Tied(nn.Module):
     def __init__(self):
@@ -55,14 +57,8 @@ def snapshot(model):
         "buffers": [b.clone().tolist() for b in model.buffers()],
         "modules": [name for name, _ in model.named_modules()],
         "hooks": [len(m._forward_hooks) for m in model.modules()],
-        "specs": [(name, spec) for name, _, spec in named_specs(model)],
+        "specs": [(name, spec) for name, _, spec in tc.named_specs(model)],
     }
-
-
-def named_specs(model):
-    from torchcreator import named_specs
-
-    return named_specs(model)
 
 
 def trained(model, *inputs):
@@ -70,4 +66,20 @@ def trained(model, *inputs):
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.grad = torch.ones_like(parameter)
+    return model
+
+
+def passing(change):
+    """A creator that changes the keywords of every variable by ``change(kwargs)``."""
+
+    def creator(next_creator, **kwargs):
+        change(kwargs)
+        return next_creator(**kwargs)
+
+    return creator
+
+
+def recreated(model, *creators):
+    with tc.creator_scope(*creators):
+        assert tc.recreate(model) is model
     return model

@@ -114,7 +114,61 @@ def errors():
         assert torch.equal(model[1].weight.full_tensor(), whole[1].weight)
 
 
-CLAIMS = [policies, values, columns, errors]
+def seen_at_once():
+    """What `next_creator` returns has the value already; a failure after that puts it back."""
+
+    def zeros(next_creator, **kwargs):
+        made = next_creator(**{**kwargs, "initial_value": torch.zeros(kwargs["shape"])})
+        assert not made.to_local().any()
+        return made
+
+    def fails(next_creator, **kwargs):
+        if kwargs["name"] == "1.bias":
+            raise KeyError(kwargs["name"])
+        return next_creator(**kwargs)
+
+    model, whole = finished()
+    with tc.creator_scope(fails, zeros), pytest.raises(KeyError):
+        tc.recreate(model)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter.full_tensor(), whole.get_parameter(name))
+
+
+def checkpoints():
+    """A checkpoint is read in parts; one that does not fit says all of it, and changes nothing."""
+    model, whole = finished()
+    state = {n: torch.arange(v.numel()).view(v.shape) / 7 for n, v in whole.state_dict().items()}
+    wrong = {**state, "1.bias": torch.zeros(9)}
+    with (
+        tc.creator_scope(creators.from_checkpoint(wrong)),
+        pytest.raises(tc.CheckpointError, match=r"1\.bias: shape \(5,\), in the file \(9,\)"),
+    ):
+        tc.recreate(model)
+    assert torch.equal(model[0].weight.full_tensor(), whole[0].weight)
+    memory = [p.to_local().data_ptr() for p in model.parameters()]
+    with tc.creator_scope(creators.from_checkpoint(state)):
+        tc.recreate(model)
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter.full_tensor(), state[name])
+    assert [p.to_local().data_ptr() for p in model.parameters()] == memory
+
+
+def trainable():
+    """Freezing holds until FSDP2 has gathered a parameter for the first time, and not after."""
+    model, _ = finished()
+    with tc.creator_scope(creators.freeze(name="0.*")):
+        tc.recreate(model)
+    model(torch.ones(1, 5)).sum().backward()
+    assert [p.grad is None for p in model.parameters()] == [True, True, False, False]
+    model.reshard()
+    with (
+        tc.creator_scope(creators.freeze()),
+        pytest.raises(tc.DistributedError, match=r"trainable of '1\.weight', which fully_shard"),
+    ):
+        tc.recreate(model)
+
+
+CLAIMS = [policies, values, columns, errors, seen_at_once, checkpoints, trainable]
 
 
 @pytest.fixture(scope="module")
