@@ -64,14 +64,18 @@ def ours(
     )
 
 
-def ours_from(make: Callable[[], nn.Module], file: str) -> tuple[Phases, nn.Module]:
+def ours_from(make: Callable[[], nn.Module], file: str, **options: Any) -> tuple[Phases, nn.Module]:
     """Defer, shard, and take this rank's part out of a checkpoint."""
 
     def read(model: nn.Module) -> nn.Module:
         with tc.creator_scope(tc.creators.from_checkpoint(file)):
             return tc.materialize(model)
 
-    return phases(("record", lambda _: tc.defer(make, seed=0)), ("shard", sharded), ("read", read))
+    return phases(
+        ("record", lambda _: tc.defer(make, seed=0)),
+        ("shard", partial(sharded, **options)),
+        ("read", read),
+    )
 
 
 def rows(file: str, *, quick: bool) -> list[Row]:
@@ -82,13 +86,18 @@ def rows(file: str, *, quick: bool) -> list[Row]:
         Row("`materialize`, seeded", 64, partial(ours, make, 0)),
         Row("`materialize`, exact", 64, partial(ours, make, None)),
         Row("`materialize`, from a checkpoint", 64, partial(ours_from, make, file)),
+        Row(
+            "`materialize`, from a checkpoint, columns",
+            64,
+            partial(ours_from, make, file, columns=2),
+        ),
         Row("FSDP2's own: `to_empty`, each shard filled for itself", 64, partial(fsdp2, make)),
     ]
     if quick:
         return found
-    deep = partial(ours, deepseek, 0, columns=True)
+    deep = partial(ours, deepseek, 0, columns=3)
     name = "DeepSeek-V3, `materialize`, seeded"
-    own = partial(fsdp2, deepseek, columns=True)
+    own = partial(fsdp2, deepseek, columns=3)
     return [
         *found,
         *llamas(str(Path(file).parent / "llama")),

@@ -26,11 +26,11 @@ def phases(*steps: tuple[str, Callable[[Any], Any]]) -> tuple[Phases, Any]:
     return taken, made
 
 
-def sharded(model: nn.Module, *, columns: bool = False, replicas: int = 1) -> nn.Module:
-    """Shard each layer and what is left, by rows; experts by columns."""
+def sharded(model: nn.Module, *, columns: int | None = None, replicas: int = 1) -> nn.Module:
+    """Shard each layer and what is left, by rows; what has ``columns`` dimensions by columns."""
     options: dict[str, Any] = {}
     if columns:
-        options["shard_placement_fn"] = lambda p: Shard(1) if p.dim() == 3 else Shard(0)
+        options["shard_placement_fn"] = lambda p: Shard(1) if p.dim() == columns else Shard(0)
     if replicas > 1:
         shape = replicas, dist.get_world_size() // replicas
         options["mesh"] = init_device_mesh("cpu", shape, mesh_dim_names=("replicate", "shard"))

@@ -15,8 +15,6 @@ from pathlib import Path
 from types import CodeType, FrameType
 from typing import NamedTuple, TypeAlias
 
-import typing_extensions
-
 _STANDARD = str(Path(os.__file__).parent)
 _OURS = f"{Path(__file__).parent}{os.sep}"
 _BETWEEN = (_OURS, contextlib.__file__)
@@ -62,8 +60,10 @@ class _Libraries(dict[str, bool]):
     """Whether a file is torch's, Python's or this library's; a hit costs no Python call."""
 
     def __missing__(self, file: str) -> bool:
-        known = self[file] = file.startswith((_OURS, _torchs(), typing_extensions.__file__)) or (
-            file.startswith(_STANDARD) and "site-packages" not in file
+        known = self[file] = (
+            file.startswith((_OURS, _torchs()))
+            or file.endswith(f"{os.sep}typing_extensions.py")  # whose `deprecated` torch calls
+            or (file.startswith(_STANDARD) and "site-packages" not in file)
         )
         return known
 

@@ -70,6 +70,8 @@ def test_every_part(stored, copy, at_once, skipped, monkeypatch):
 def test_no_part_has_more_memory_than_it_needs(stored):
     """Saving a part saves the part: its storage is as large as itself."""
     state, found, kind = stored
+    if kind == "torch" and not Path("/proc/self/maps").exists():
+        pytest.skip("needs Linux's account of where a file's pages are")
     assert isinstance(found["matrix"], InMemory if kind == "old torch" else InFile)
     for box in boxes(SHAPES["matrix"]):
         part = found["matrix"].part(box, copy=False)
