@@ -82,7 +82,7 @@ PARTS = (
         "c",
         "build, defer, materialize",
         1.5,
-        tests("build"),
+        (*tests("build"), *tests("parts")),
         off_cuda="leaves out streams, memory of the device, and its first use in a process",
     ),
     Part(
