@@ -60,6 +60,17 @@ def packed(self):
 
 
 @constructor
+def normalised(self):
+    self.norm = nn.BatchNorm2d(3)
+    for training in (True, False):
+        out = self.norm.train(training)(torch.randn(2, 3, 4, 4))
+        out.pow(2).sum().backward()
+        self.register_buffer(f"out{training}", out.detach())
+    with torch.no_grad():
+        self.register_buffer("last", self.norm(torch.randn(2, 3, 4, 4)))
+
+
+@constructor
 def dropped(self):
     self.net = nn.LSTM(5, 7, 2, dropout=0.5)
     self.out = nn.Parameter(torch.zeros(4, 3, 7))

@@ -209,8 +209,8 @@ class Recorder(DispatchMode):
             return self._really(func, traits, args, kwargs)
         if not all(_is_plain(result) for result in tensors_in(out)):
             return self._really(func, traits, args, kwargs)
-        if traits.by_columns is not None and device.type == "cpu":
-            out = _by_columns(out, traits.by_columns)
+        if traits.relaid is not None and device.type == "cpu":
+            out = traits.relaid(out, args)
         fresh = self._fresh(out, tensors, device)
         if written or any(result is not None for result in fresh):
             self.log.computed(func, traits, args, kwargs, fresh)
@@ -263,12 +263,6 @@ def _on_meta(kwargs: Kwargs) -> Kwargs:
 def _is_plain(tensor: torch.Tensor) -> bool:
     """Return whether a tensor is a view of a storage, and nothing else: not sparse or quantised."""
     return tensor.layout is torch.strided and not tensor.is_quantized
-
-
-def _by_columns(out: Sequence[torch.Tensor], place: int) -> tuple[torch.Tensor, ...]:
-    """Return results of which one, on meta, is laid out by columns: its content is not made yet."""
-    laid = torch.empty_like(out[place].mT, memory_format=torch.contiguous_format).mT
-    return tuple(laid if number == place else result for number, result in enumerate(out))
 
 
 def _is_meta(value: object) -> bool:

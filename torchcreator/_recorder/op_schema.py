@@ -26,7 +26,7 @@ class Traits(NamedTuple):
     takes_dtype: bool = False
     lone: bool = False  # takes no other tensor than its first argument
     unlike: bool = False  # gives tensors of another kind or layout on meta than elsewhere
-    by_columns: int | None = None  # the result that is laid out by columns, but not on meta
+    relaid: Function | None = None  # makes of its results on meta, and its arguments, the CPU's
 
 
 _FILLS = frozenset(
@@ -77,7 +77,29 @@ _UNLIKE = frozenset(
         "quantize_per_tensor_dynamic",
     }
 )
-_BY_COLUMNS = {"_linalg_svd": 2, "linalg_eig": 1}
+
+
+def _by_columns(place: int) -> Function:
+    """Return what lays one of an operation's results out by columns."""
+
+    def relaid(out: Any, args: Any) -> Any:
+        laid = torch.empty_like(out[place].mT, memory_format=torch.contiguous_format).mT
+        return tuple(laid if number == place else result for number, result in enumerate(out))
+
+    return relaid
+
+
+def _without_statistics(out: Any, args: Any) -> Any:
+    """Leave out what a batch normalisation keeps for its backward, where it does not train."""
+    normalised, *kept = out
+    return out if args[5] else (normalised, *(statistic.new_empty(0) for statistic in kept))
+
+
+_RELAID: dict[str, Function] = {
+    "_linalg_svd": _by_columns(2),
+    "linalg_eig": _by_columns(1),
+    "native_batch_norm": _without_statistics,
+}
 # By id, as hashing an operation is a Python call; held, as one of a library that was unloaded is
 # gone, and another may get its id.
 _known: dict[int, Traits] = {}
@@ -116,7 +138,7 @@ def _read(func: OpOverload) -> Traits:
         takes_dtype="dtype" in words,
         lone=tensors == [0],
         unlike=name in _UNLIKE,
-        by_columns=_BY_COLUMNS.get(name),
+        relaid=_RELAID.get(name),
     )
 
 

@@ -218,7 +218,7 @@ def _misfit(op: Op, result: Any) -> torch.dtype | None:
     """Return the dtype of a result that has another one than when it was recorded."""
     results = result if isinstance(result, (tuple, list)) else (result,)
     for output, real in zip(op.outputs, results, strict=False):
-        if output is not None and real.dtype is not output.dtype:
+        if output is not None and real is not None and real.dtype is not output.dtype:
             found: torch.dtype = real.dtype
             return found
     return None
@@ -270,7 +270,7 @@ def _enter(
     keys = {storage_key(tensor) for tensor in used}
     results = result if isinstance(result, (tuple, list)) else (result,)
     for output, real in zip(op.outputs, results, strict=False):
-        if output is None:
+        if output is None or real is None:  # a gradient that nobody needs, say
             continue
         laid_out_alike = (real.stride(), real.storage_offset()) == (output.stride, output.offset)
         whole = real.untyped_storage().nbytes() == tape.nbytes(output.storage)

@@ -114,7 +114,7 @@ class InFile:
         self._within.check(self._name)
         size, piece = size_of(box), in_one_piece(self.shape, box)
         if not size.numel():
-            return torch.empty(size, dtype=self.dtype)
+            return torch.empty(size, dtype=self.dtype, device="cpu")
         if copy or piece is None:
             return self._read(box)
         begin = self._begin + piece * self.dtype.itemsize
@@ -122,11 +122,11 @@ class InFile:
         storage = self._within.mapped[begin : begin + size.numel() * self.dtype.itemsize]
         if begin % self.dtype.itemsize:  # old files are not padded, not every machine reads those
             storage = storage.clone()
-        return torch.empty(0, dtype=self.dtype).set_(storage, 0, size, rows(size))
+        return torch.empty(0, dtype=self.dtype, device="cpu").set_(storage, 0, size, rows(size))
 
     def _read(self, box: Box) -> torch.Tensor:
         """Return a part in memory of its own, without a page of the map."""
-        made = torch.empty(size_of(box), dtype=self.dtype)
+        made = torch.empty(size_of(box), dtype=self.dtype, device="cpu")
         with self._within.path.open("rb", buffering=0) as file:
             if in_one_piece(self.shape, box) is not None:
                 self._read_into(file, box, made)
@@ -145,7 +145,8 @@ class InFile:
     ) -> None:
         """Read whole rows, ``height`` at a time, and keep what a box has of dimension ``dim``."""
         first, last = box[dim - 1]
-        buffer = torch.empty((min(height, last - first), *self.shape[dim:]), dtype=self.dtype)
+        size = min(height, last - first), *self.shape[dim:]
+        buffer = torch.empty(size, dtype=self.dtype, device="cpu")
         for index, outer in _indices(box[: dim - 1]):
             for start in range(first, last, height):
                 stop = min(start + height, last)
