@@ -169,6 +169,19 @@ def test_a_part_that_nobody_initialised():
         recording.part(ref, [[(3, 5)], [(0, 4)]])
 
 
+def test_a_scalar_that_nobody_initialised():
+    """A tensor without dimensions is told in the same way."""
+
+    class Empty(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.empty(()))
+
+    recording = recorded(Empty, None)
+    with pytest.raises(BuildError, match="'scale' is not initialised"):
+        recording.part(recording.refs["scale"], [])
+
+
 def test_blocks_end_with_rows():
     """A block is as many whole rows as fit; small draws and what mixes elements have none."""
     recording = recorded(lambda: nn.Linear(300, 200), 0)

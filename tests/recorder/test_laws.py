@@ -138,6 +138,19 @@ def test_any_order_and_any_number_of_times(steps, order, seeded):
         assert torch.equal(recording.value(recording.refs[name]), built.get_buffer(name))
 
 
+@settings(max_examples=60)
+@given(programs, st.booleans(), st.tuples(*[st.integers(0, 4)] * 2, *[st.integers(0, 3)] * 2))
+def test_a_part_is_a_part_of_the_whole(steps, seeded, ends):
+    """Any part of a value, made by itself, is that part of the whole, bit for bit."""
+    torch.manual_seed(0)
+    seed = 3 if seeded else None
+    _, recording, _ = record(Program, (steps,), {}, device=None, seed=seed, find=False)
+    (top, bottom), (left, right) = sorted(ends[:2]), sorted(ends[2:])
+    for ref in recording.refs.values():
+        part = recording.part(ref, [[(top, bottom)], [(left, right)]])
+        assert torch.equal(part, recording.value(ref)[top:bottom, left:right])
+
+
 @settings(max_examples=40)
 @given(programs)
 def test_a_slice_holds_what_is_needed_and_no_more(steps):

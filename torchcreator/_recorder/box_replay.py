@@ -44,7 +44,7 @@ def region_of(tape: Tape, draws: Draws, ref: Ref, region: Region) -> tuple[torch
     if replay.empty is None:
         return made, None
     other = BoxReplay(tape, draws, blank=0xFF).region(ref, region)
-    same = torch.equal(made.view(torch.uint8), other.view(torch.uint8))
+    same = torch.equal(made.view(-1).view(torch.uint8), other.view(-1).view(torch.uint8))
     return made, None if same else replay.empty
 
 
@@ -219,7 +219,7 @@ class BoxReplay:
     def _leave_blank(self, op: Op, target: torch.Tensor) -> None:
         self.empty = self.empty or op
         element = torch.full((target.element_size(),), self._blank, dtype=torch.uint8)
-        target.copy_(element.view(target.dtype))
+        target.copy_(element.view(target.dtype).squeeze())
 
     def _compute(self, step: _Step, own: Box, target: torch.Tensor) -> None:
         op, size = self._tape.ops[step.number], step.target.size
