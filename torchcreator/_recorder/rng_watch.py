@@ -140,7 +140,7 @@ class Watch:
         with DEFAULT, as_written():
             here = self._look()
             _watches.discard(self)
-            self._moves = False
+            self._moves, self._token = False, None
             if not here.others:
                 self._set_to(self._found, lambda: -here.offset)
                 self._here = here._replace(offset=0)
@@ -169,7 +169,7 @@ class Watch:
                 further = outputs(here.origin) + here.others - here.offset
                 if further > 0:  # else it went further for tokens than the draws would have gone
                     self._go_on(further, target)
-            self._moves = False
+            self._moves, self._token = False, None
 
     def look(self) -> None:
         """Learn what the constructor did to the generator since the last draw."""
