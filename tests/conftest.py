@@ -39,6 +39,17 @@ CORE = (
 NOT_CORE = ("build/test_memory", "build/test_progress")
 """A process for each measurement, or a build that lasts longer than a second."""
 
+SLOW = (
+    *("report/browser/", "report/test_notebook", "docs/test_examples", "docs/test_quickstart"),
+    *(
+        "docs/site/",
+        "hardening/test_interpreters",
+        "build/test_progress",
+        "pytest_plugin/test_example",
+    ),
+)
+"""Browsers, notebooks, programs and other interpreters, which start anew for each test: `slow`."""
+
 
 def pytest_configure(config):
     """Hide GPUs unless ``-m cuda`` asks for them: ranks are forks, and autograd's threads for a
@@ -50,12 +61,14 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` is looked at
 def pytest_collection_modifyitems(items):
-    """Mark the core of the suite."""
+    """Mark the core of the suite, and what is slow."""
     for item in items:
         if item.path.is_relative_to(TESTS):
             path = item.path.relative_to(TESTS).as_posix()
             if path.startswith(CORE) and not path.startswith(NOT_CORE):
                 item.add_marker("core")
+            if path.startswith(SLOW):
+                item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True, scope="session")

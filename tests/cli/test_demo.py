@@ -166,6 +166,7 @@ def test_a_rank_that_dies_is_shown(failing, capfd):
     assert "signal SIGKILL" in complaint
 
 
+@pytest.mark.slow
 def test_spawned_ranks_do_the_same(tmp_path, capfd, monkeypatch):
     """Where a fork is not safe the ranks are spawned, and work the same."""
     monkeypatch.setattr("torchcreator._cli.demo.ranks.sys", SimpleNamespace(platform="elsewhere"))
@@ -201,12 +202,14 @@ def stopped(stop, signal_number):
         return demo.wait(), demo.stderr.read()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [os.killpg, os.kill], ids=["from the terminal", "to one process"])
 def test_ctrl_c_leaves_no_process(stop):
     """Ctrl-C in mid-training ends the demo quietly, and all its ranks with it."""
     assert stopped(stop, signal.SIGINT) == (130, "")
 
 
+@pytest.mark.slow
 def test_a_killed_demo_leaves_no_process():
     """Even SIGKILL of the process that started them leaves no rank behind."""
     assert stopped(os.kill, signal.SIGKILL) == (-signal.SIGKILL, "")

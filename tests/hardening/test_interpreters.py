@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).with_name("everything.py")
 ROOT = Path(__file__).parents[2]
 

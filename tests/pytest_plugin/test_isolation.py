@@ -47,7 +47,7 @@ def test_a_lost_hook_fails_its_test(suite, removal, purpose):
     result.assert_outcomes(passed=4, errors=1)
     result.stdout.fnmatch_lines(
         [
-            f"test_suite.py::test_removes removed torchcreator's hook in torch for {purpose}.",
+            f"test_suite.py::test_removes removed torchcreator's hook in torch for {purpose}*.",
             "Every later test would have done without; it is registered again.",
             "Remove your own hooks by their handles, and leave the others where they are.",
             "If it is on purpose: @pytest.mark.torchcreator(allow_changed_hooks=True).",
