@@ -1,4 +1,4 @@
-"""What may be done to a deferred model: values follow the tensors, and what cannot be is told."""
+"""What may be done to a deferred model: values follow the tensors."""
 
 from __future__ import annotations
 
@@ -12,31 +12,13 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
 import torchcreator as tc
+from tests.build.edited import COPIES, Net, assert_same
 from tests.support.ranks import run_ranks
 from torchcreator._build.build import build, defer
 from torchcreator._build.materialize import materialize
 from torchcreator._errors import BuildError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
-
-
-class Layer(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(4, 4)
-        self.register_buffer("table", torch.rand(4))
-        self.kept = [torch.rand(2), {"deep": (torch.rand(3),)}]
-        self.rows = torch.rand(2, 3)
-        self.row = self.rows[0]
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embed = nn.Embedding(5, 4)
-        self.layers = nn.ModuleList([Layer() for _ in range(3)])
-        self.head = nn.Linear(4, 5)
-        self.head.weight = self.embed.weight
 
 
 @pytest.fixture
@@ -47,24 +29,6 @@ def model():
 @pytest.fixture(scope="module")
 def whole():
     return build(Net, seed=0)
-
-
-def assert_same(module, expected):
-    """Assert that a layer has another one's values, in all that it holds."""
-    assert torch.equal(module.linear.weight, expected.linear.weight)
-    assert torch.equal(module.linear.bias, expected.linear.bias)
-    assert torch.equal(module.table, expected.table)
-    assert torch.equal(module.kept[0], expected.kept[0])
-    assert torch.equal(module.kept[1]["deep"][0], expected.kept[1]["deep"][0])
-    assert torch.equal(module.rows, expected.rows)
-    assert torch.equal(module.row, expected.row)
-
-
-COPIES = [
-    pytest.param(lambda model: model, id="itself"),
-    pytest.param(copy.deepcopy, id="copy"),
-    pytest.param(lambda model: copy.deepcopy(copy.deepcopy(model)), id="copy of a copy"),
-]
 
 
 @pytest.mark.parametrize("taken", COPIES)
@@ -269,121 +233,6 @@ def test_what_was_assigned_is_kept(model, whole):
     assert bool((model.head.bias == 1).all())
     assert bool((model.layers[1].table == 1).all())
     assert_same(model.layers[2], whole.layers[2])
-
-
-def write(model):
-    with torch.no_grad():
-        model.layers[1].linear.weight.mul_(2)
-
-
-def load(model):
-    model.load_state_dict({"layers.1.linear.weight": torch.ones(4, 4)}, strict=False)
-
-
-def init(model):
-    model.layers[1].linear.reset_parameters()
-
-
-def lora(model):
-    model.layers[1].linear.adapter = nn.Linear(4, 2, device="meta")
-
-
-def exchange(model):
-    model.layers[1].linear.weight.data = model.layers[1].linear.weight.data * 2
-
-
-def buffer(model):
-    model.layers[1].table = model.layers[1].table * 2
-
-
-def zeros(model):
-    model.layers[1].linear.weight = nn.Parameter(torch.zeros(4, 4, device="meta"))
-
-
-def written_in_a_list(model):
-    model.layers[1].kept[0].zero_()
-
-
-def of_another(model):
-    model.layers[1].linear.weight = defer(nn.Linear, 4, 4).weight
-
-
-TOLD = {
-    "a write": (write, r"'layers\.1\.linear\.weight' was written to since(.|\n)*in the factory"),
-    "loading into it": (load, r"'layers\.1\.linear\.weight' was written to since"),
-    "init": (init, r"'layers\.1\.linear\.weight' was written to since"),
-    "apply": (
-        lambda m: m.apply(lambda x: isinstance(x, Layer) and init(m)),
-        "was written to since",
-    ),
-    "a write in a list": (written_in_a_list, "was written to since"),
-    "an adapter": (
-        lora,
-        r"'layers\.1\.linear\.adapter\.weight' is on the meta device, and was add",
-    ),
-    "weight_norm": (
-        lambda m: nn.utils.parametrizations.weight_norm(m.layers[1].linear),
-        r"'layers\.1\.linear\.parametrizations\.weight\.original0' is on the meta device",
-    ),
-    "old weight_norm": (
-        lambda m: nn.utils.weight_norm(m.layers[1].linear),
-        r"'layers\.1\.linear\.weight_g' is on the meta device, and was added since",
-    ),
-    "a forward": (lambda m: setattr(m, "cache", m.embed.weight * 2), "'cache' is on the meta dev"),
-    "data": (exchange, r"What 'layers\.1\.linear\.weight' holds was exchanged since"),
-    "a buffer computed": (buffer, r"'layers\.1\.table' is on the meta device, and was added"),
-    "a parameter computed": (zeros, r"'layers\.1\.linear\.weight' is on the meta device, and was"),
-    "to_empty": (lambda m: m.to_empty(device="cpu"), r"has memory already, on cpu: to_empty\(\)"),
-    "to_empty of a part": (
-        lambda m: m.layers[1].to_empty(device="cpu"),
-        r"'layers\.1\.linear\.weight' has memory already(.|\n)*materialize\(model, device=...\)",
-    ),
-    "another model's": (of_another, r"'layers\.1\.linear\.weight' comes from another deferred"),
-}
-
-
-@pytest.mark.parametrize("taken", COPIES)
-@pytest.mark.parametrize("name", TOLD)
-def test_told(name, taken, model, whole):
-    """What cannot be followed is an error that names it; what is left works when it is gone."""
-    change, message = TOLD[name]
-    model = taken(model)
-    change(model)
-    with pytest.raises(BuildError, match=message):
-        materialize(model)
-    if name != "to_empty":
-        assert model.layers[2].linear.weight.is_meta
-        assert_same(materialize(model.layers[2]), whole.layers[2])
-
-
-@pytest.mark.parametrize("change", [write, exchange], ids=["a write", "an exchange"])
-def test_told_in_copies_of_it(model, change):
-    """What was done to a model is not forgotten because it is copied after that."""
-    change(model)
-    with pytest.raises(BuildError, match=r"(was written to|holds was exchanged) since"):
-        materialize(copy.deepcopy(model))
-
-
-def test_left_as_it_was_when_a_creator_fails(model, whole):
-    """An error in the middle leaves the model deferred, with nothing declared, and usable."""
-
-    def own(next_creator, **kwargs):
-        if kwargs["name"] == "layers.2.linear.weight":
-            message = "no"
-            raise ValueError(message)
-        made = next_creator(**{**kwargs, "constraint": "non_neg", "trainable": False})
-        return nn.Parameter(made.detach().clone()) if "layers.1" in kwargs["name"] else made
-
-    parameters = list(model.parameters())
-    with tc.creator_scope(own), pytest.raises(ValueError, match="no"):
-        materialize(model)
-    assert all(parameter.is_meta for parameter in model.parameters())
-    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
-    assert list(tc.named_specs(model)) == []
-    materialize(model)
-    assert all(parameter.requires_grad for parameter in model.parameters())
-    for layer, expected in zip(model.layers, whole.layers, strict=True):
-        assert_same(layer, expected)
 
 
 def test_nothing_is_left_behind(model):

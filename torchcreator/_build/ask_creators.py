@@ -7,19 +7,19 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
-from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._build.progress import bar
-from torchcreator._recorder.live_tensors import Objects, put_data, replace
-from torchcreator._recorder.recording import Recording, share
-from torchcreator._spec.spec import VariableSpec
-from torchcreator._spec.table import OWN, declare, specs_of
+from torchcreator._build.recorded_parameter import RecordedTarget, ask
 from torchcreator._build.references import take_over
 from torchcreator._build.sharded_parameter import Shards
 from torchcreator._chain.target import Target
-from torchcreator._torch.modules import without_wrappings
+from torchcreator._recorder.live_tensors import Objects, put_data, replace
+from torchcreator._recorder.recording import Recording, share
 from torchcreator._recorder.tape import Ref
+from torchcreator._spec.spec import VariableSpec
+from torchcreator._spec.table import OWN, declare, specs_of
 from torchcreator._spec.types import NextCreator
-from torchcreator._build.recorded_parameter import RecordedTarget, ask
+from torchcreator._torch.dispatch import no_function_modes
+from torchcreator._torch.modules import without_wrappings
 
 Place = tuple[nn.Module, str]
 

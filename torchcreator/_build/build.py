@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from typing_extensions import ParamSpec
 
-from torchcreator._errors import VariableTypeError, called, shown
 from torchcreator._build.fill import fill
-from torchcreator._chain.checks import checked_device
 from torchcreator._chain import open_scopes
+from torchcreator._chain.checks import checked_device
+from torchcreator._errors import VariableTypeError, called, shown
 from torchcreator._modules.pinned import keeps
 from torchcreator._recorder.live_tensors import Objects
 from torchcreator._recorder.origins import note_origins

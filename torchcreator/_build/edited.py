@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from torchcreator._build import told
 from torchcreator._build.sharded_parameter import Shards
+from torchcreator._recorder.afterwards import converted, copied
 from torchcreator._recorder.live_tensors import (
     ORIGIN,
     Named,
@@ -25,7 +26,6 @@ from torchcreator._recorder.live_tensors import (
 from torchcreator._recorder.origins import DEFERRED, Origin, Places, carried
 from torchcreator._recorder.recording import Recording
 from torchcreator._recorder.replay import on_meta
-from torchcreator._recorder.afterwards import converted, copied
 from torchcreator._recorder.tape import Ref
 from torchcreator._spec.table import TABLE, SpecTable
 from torchcreator._torch.dispatch import no_function_modes
@@ -74,6 +74,15 @@ class Waiting(NamedTuple):
     def once(self) -> list[Held]:
         """Return what is not sharded, each tensor once."""
         return list({id(held.tensor): held for held in reversed(self.whole)}.values())[::-1]
+
+    def put_back(self) -> None:
+        """Let every module hold its own tensors again, on meta."""
+        with no_function_modes():
+            for held in (*self.whole, *self.sharded):
+                if held.holder is not None:
+                    held.holder[held.local] = held.tensor
+            for held in self.once():
+                _empty(held, self.recording)
 
 
 def waiting(model: nn.Module) -> Waiting:
@@ -154,6 +163,24 @@ def _check(held: Held) -> None:
 def _find_others(model: nn.Module, found: Waiting) -> None:
     """Add what no module holds by a name: in lists, closures, optimizers."""
     recording, whole, sharded = found
+    others, seen = _not_named(model, found)
+    for tensor in others:
+        origin = None if id(tensor) in seen else carried(tensor, recording)
+        # The whole of what was sharded since may still be in a list: nobody needs it there.
+        if origin is None or (sharded and isinstance(tensor, nn.Parameter)):
+            continue
+        if origin.recording is not recording:
+            continue
+        seen.add(id(tensor))
+        if origin.ref is not None and tensor.is_meta:
+            held = _held(recording.label(origin.ref.storage), tensor, origin, origin.ref)
+            _check(held)
+            whole.append(held)
+
+
+def _not_named(model: nn.Module, found: Waiting) -> tuple[list[torch.Tensor], set[int]]:
+    """Return the tensors that the model reaches, and the ids of those that are known by a name."""
+    recording, whole, sharded = found
     modules = {id(module) for module in model.modules()}
     original = None if recording.original is None else recording.original()
     copies = any(held.origin.copied for held in whole)
@@ -174,18 +201,7 @@ def _find_others(model: nn.Module, found: Waiting) -> None:
         others = [tensor for alike in objects for tensor, _ in alike]
     if copies or id(original) not in modules:
         others += tensors_of(reached([model], modules=modules))
-    for tensor in others:
-        origin = None if id(tensor) in seen else carried(tensor, recording)
-        # The whole of what was sharded since may still be in a list: nobody needs it there.
-        if origin is None or (sharded and isinstance(tensor, nn.Parameter)):
-            continue
-        if origin.recording is not recording:
-            continue
-        seen.add(id(tensor))
-        if origin.ref is not None and tensor.is_meta:
-            held = _held(recording.label(origin.ref.storage), tensor, origin, origin.ref)
-            _check(held)
-            whole.append(held)
+    return others, seen
 
 
 def returned(found: Waiting) -> Objects:
@@ -237,12 +253,7 @@ def as_before(model: nn.Module, found: Waiting, shards: Shards | None) -> Iterat
     except BaseException:
         if shards is not None:
             shards.put_back()
-        with no_function_modes():
-            for held in (*found.whole, *found.sharded):
-                if held.holder is not None:
-                    held.holder[held.local] = held.tensor
-            for held in found.once():
-                _empty(held, found.recording)
+        found.put_back()
         for module in model.modules():
             table = module.__dict__.get(TABLE)
             if table is not None:

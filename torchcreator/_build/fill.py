@@ -8,16 +8,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchcreator._torch.dispatch import no_function_modes
-from torchcreator._build.progress import bar
-from torchcreator._build.context import under_way
 from torchcreator._build.ask_creators import create_parameters
+from torchcreator._build.context import under_way
+from torchcreator._build.progress import bar
 from torchcreator._build.sharded_parameter import Shards
 from torchcreator._chain.default import default_creator
-from torchcreator._errors import BuildError
-from torchcreator._recorder.live_tensors import Objects, gradients_of, named_tensors, put_gradients, replace
-from torchcreator._recorder.recording import Recording, share
 from torchcreator._chain.scope import current_chain
+from torchcreator._errors import BuildError
+from torchcreator._recorder.live_tensors import (
+    Objects,
+    gradients_of,
+    named_tensors,
+    put_gradients,
+    replace,
+)
+from torchcreator._recorder.recording import Recording, share
+from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._torch.tensors import exchange, moved_shell, wraps_others
 
 
@@ -40,9 +46,7 @@ def fill(
         raise
 
 
-def _fill(
-    model: nn.Module, recording: Recording, objects: Objects, shards: Shards | None
-) -> None:
+def _fill(model: nn.Module, recording: Recording, objects: Objects, shards: Shards | None) -> None:
     modules = list(model.modules())
     scripted = list(_held_by_script(modules))
     gradients = gradients_of(objects)
@@ -84,7 +88,7 @@ def _held_by_script(modules: list[nn.Module]) -> Iterator[tuple[dict[str, Any], 
 
 
 def _move_shells(model: nn.Module) -> None:
-    """Let what wraps other tensors be where those are now: a copy was made while they were on meta."""
+    """Let what wraps other tensors be where those are: a copy was made while they were on meta."""
     with no_function_modes():
         for _, tensor, _ in named_tensors(model):
             if tensor.is_meta and wraps_others(tensor):

@@ -75,7 +75,19 @@ class FinishedTarget:
     """
 
     __slots__ = (
-        *("as_it_was", "declared", "grad", "handed", "made", "module", "name", "names", "old", "parameter", "places"),
+        *(
+            "as_it_was",
+            "declared",
+            "grad",
+            "handed",
+            "made",
+            "module",
+            "name",
+            "names",
+            "old",
+            "parameter",
+            "places",
+        ),
         *("returned", "spec", "value"),
     )
     region: Region | None = None

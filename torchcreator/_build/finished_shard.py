@@ -25,7 +25,9 @@ class CurrentShard:
     the whole, are an error: the rest is on other ranks.
     """
 
-    def __init__(self, parameter: torch.Tensor, local: torch.Tensor, region: Region, name: str):
+    def __init__(
+        self, parameter: torch.Tensor, local: torch.Tensor, region: Region, name: str
+    ) -> None:
         self.shape = parameter.shape
         self.dtype = parameter.dtype
         self.local = local

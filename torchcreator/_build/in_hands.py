@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 import torch.distributed as dist
@@ -14,8 +14,8 @@ from torchcreator._build.references import unwritable
 from torchcreator._errors import BuildError, DistributedError
 from torchcreator._optim.owners import owner_of
 from torchcreator._recorder.live_tensors import reached
-from torchcreator._spec.live_modules import full_name, holders
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
+from torchcreator._spec.live_modules import full_name, holders
 from torchcreator._torch.hosts import (
     all_sharded_parameters,
     ddp_parameters,
@@ -86,7 +86,7 @@ def refuse_scripted(changed: Sequence[FinishedTarget]) -> None:
         if not isinstance(target.module, torch.jit.ScriptModule):
             continue
         spec = target.spec
-        # In the order of a spec's fields: constraint, policies, caching_device, process_group, tags.
+        # As a spec has them: constraint, policies, caching_device, process_group, tags.
         plain = spec is None or (*spec[4:9], {**spec.tags, "names": 0}) == _PLAIN
         if target.returned is not target.parameter or not plain:
             raise BuildError(

@@ -27,9 +27,9 @@ def materialize(model: Model, *, device: Device | None = None) -> Model:
     mixes elements (``orthogonal_``, ``randperm``), which it makes whole, one parameter at a time.
     Ranks do not communicate.
 
-    Values follow the tensors: since `defer` parts of the model may have been deleted, moved, renamed,
-    shared, deep-copied or converted to another dtype. What was written to, exchanged or added on
-    meta is an error that names it. Where it raises, the model is left deferred, as it was.
+    Values follow the tensors: since `defer` parts of the model may have been deleted, moved,
+    renamed, shared, deep-copied or converted to another dtype. What was written to, exchanged or
+    added on meta is an error that names it. Where it raises, the model is left deferred, as it was.
 
     The creators of the scopes that are open now are called, as in `build`: for a sharded parameter
     with its full shape, and an ``initial_value`` that can be called, for the whole, and sliced.

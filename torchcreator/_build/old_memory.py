@@ -33,9 +33,7 @@ def warn_of_views(model: nn.Module, moved: Sequence[FinishedTarget]) -> None:
             )
 
 
-def _left_behind(
-    model: nn.Module, moved: Sequence[FinishedTarget]
-) -> Iterator[tuple[str, str]]:
+def _left_behind(model: nn.Module, moved: Sequence[FinishedTarget]) -> Iterator[tuple[str, str]]:
     """Yield the name of each tensor in old memory, and of the parameter that had it."""
     before = [
         (*extent, target.name)

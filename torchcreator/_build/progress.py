@@ -1,4 +1,4 @@
-"""Bars on the terminal for what takes a while, drawn by tqdm; nothing where nobody would see them."""
+"""Bars on the terminal for what takes a while, drawn by tqdm; none where nobody would see them."""
 
 from __future__ import annotations
 

@@ -9,19 +9,19 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from torchcreator._torch.tensors import is_plain_meta, wraps_others
-from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
+from torchcreator._chain.complaints import explain
+from torchcreator._chain.initial_value import wanted
+from torchcreator._chain.target import Asked, Target
+from torchcreator._chain.target import target as _target
 from torchcreator._errors import BuildError, CreatorResultError, shown
 from torchcreator._recorder.boxes import Region, region_in
 from torchcreator._recorder.recording import Recording
 from torchcreator._recorder.tape import Ref
-from torchcreator._spec.spec import VariableSpec
-from torchcreator._chain.complaints import explain
-from torchcreator._chain.target import Asked, Target
-from torchcreator._chain.target import target as _target
+from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.lazy import uninitialized
+from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.types import NextCreator, VariableKwargs
-from torchcreator._chain.initial_value import wanted
+from torchcreator._torch.tensors import is_plain_meta, wraps_others
 
 
 class Put(Protocol):
@@ -162,7 +162,6 @@ class RecordedTarget:
             own = data.dtype == parameter.dtype
         self._put(parameter, data, own=own, trainable=asked.trainable)
         return parameter
-
 
     def _lazy(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
         """Return a parameter without a shape yet; or with the shape that its value has."""

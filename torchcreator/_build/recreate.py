@@ -13,8 +13,8 @@ from torchcreator._build.finished_shard import FinishedShard
 from torchcreator._build.in_hands import (
     declared_otherwise,
     refuse_elsewhere,
-    refuse_in_hands,
     refuse_gathered,
+    refuse_in_hands,
     refuse_scripted,
     refuse_unwritable,
 )
@@ -164,6 +164,14 @@ def _recreate(found: _Found, step: Step) -> None:
         raise
     for target in found.targets:
         _carry_out(target)
+    _follow(found, changed, replaced)
+    _announce(changed)
+
+
+def _follow(
+    found: _Found, changed: Sequence[FinishedTarget], replaced: Sequence[FinishedTarget]
+) -> None:
+    """Let whatever holds a parameter, or looks at its memory, have what it is now."""
     if replaced:
         pairs = [(t.parameter, t.returned) for t in replaced if t.returned is not None]
         done = {id(module._parameters) for module in found.modules.values()}
@@ -174,13 +182,10 @@ def _recreate(found: _Found, step: Step) -> None:
         for module in found.modules.values():
             if isinstance(module, nn.RNNBase):
                 module.flatten_parameters()  # cuDNN has the weights in one piece
-    _announce(changed)
 
 
 @under_way
-def _ask(
-    model: nn.Module, step: Step, targets: Sequence[FinishedTarget], tables: Tables
-) -> None:
+def _ask(model: nn.Module, step: Step, targets: Sequence[FinishedTarget], tables: Tables) -> None:
     this = building.get()
     assert this is not None
     this.finished = True
