@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import torchcreator as tc
 from tests.build.same import assert_builds_same
 
 CONSTRUCTORS = []
@@ -109,3 +110,17 @@ def attending_modules(self):
 def test_forwards_and_backwards(make):
     """Values, gradients and the generator's state are those of plain construction."""
     assert_builds_same(lambda: Constructed(make))
+
+
+def test_a_gradient_that_goes_with_its_parameter_is_told():
+    """A creator's own parameter has no gradient of the constructor's, and that is said."""
+
+    def own(next_creator, **kwargs):
+        if kwargs["name"] == "first.weight":
+            return nn.Parameter(torch.ones(kwargs["shape"]))
+        return next_creator(**kwargs)
+
+    with tc.creator_scope(own), pytest.warns(UserWarning, match=r"'first\.weight', which had a"):
+        model = tc.build(Constructed, backward)
+    assert model.first.weight.grad is None
+    assert model.second.weight.grad is not None

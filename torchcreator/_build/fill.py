@@ -12,6 +12,7 @@ from torchcreator._build.ask_creators import create_parameters
 from torchcreator._build.context import under_way
 from torchcreator._build.progress import bar
 from torchcreator._build.sharded_parameter import Shards
+from torchcreator._call_site import warn
 from torchcreator._chain.default import default_creator
 from torchcreator._chain.scope import current_chain
 from torchcreator._errors import BuildError
@@ -50,6 +51,7 @@ def _fill(model: nn.Module, recording: Recording, objects: Objects, shards: Shar
     modules = list(model.modules())
     scripted = list(_held_by_script(modules))
     gradients = gradients_of(objects)
+    having = _having(model, gradients)
     chain = current_chain(default_creator)
     if chain is not default_creator:
         recording.draws.finish()  # what creators draw comes after that
@@ -73,10 +75,33 @@ def _fill(model: nn.Module, recording: Recording, objects: Objects, shards: Shar
     if recording.original is not None:  # it was deferred, and may have been copied
         _move_shells(model)
     put_gradients(gradients)
+    _tell_lost(model, having)
     _check_filled(model, modules, recording)
     if shards is not None:
         shards.finish(model)
     _flatten(modules)
+
+
+def _having(
+    model: nn.Module, gradients: list[tuple[torch.Tensor, torch.Tensor]]
+) -> dict[str, nn.Parameter]:
+    """Return the parameters that have a gradient: a backward in the constructor left it."""
+    ids = {id(tensor) for tensor, _ in gradients}
+    return {name: p for name, p in model.named_parameters() if id(p) in ids} if ids else {}
+
+
+def _tell_lost(model: nn.Module, having: dict[str, nn.Parameter]) -> None:
+    """Warn of gradients that went with their parameters."""
+    now = dict(model.named_parameters()) if having else {}
+    for name, parameter in having.items():
+        if now.get(name) is not parameter:
+            warn(
+                f"A creator answered with a parameter of its own for {name!r}, which had a "
+                "gradient.",
+                "A backward in the constructor left it, and it belongs to the value that the "
+                "constructor gave.",
+                "Set initial_value instead, or run the backward after build().",
+            )
 
 
 def _held_by_script(modules: list[nn.Module]) -> Iterator[tuple[dict[str, Any], str, Any]]:
