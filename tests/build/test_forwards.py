@@ -113,14 +113,14 @@ def test_forwards_and_backwards(make):
 
 
 def test_a_gradient_that_goes_with_its_parameter_is_told():
-    """A creator's own parameter has no gradient of the constructor's, and that is said."""
+    """A parameter that a creator had before gets no gradient of the constructor's: that is said."""
+    before = nn.Parameter(torch.ones(3, 3))
 
     def own(next_creator, **kwargs):
-        if kwargs["name"] == "first.weight":
-            return nn.Parameter(torch.ones(kwargs["shape"]))
-        return next_creator(**kwargs)
+        return before if kwargs["name"] == "first.weight" else next_creator(**kwargs)
 
     with tc.creator_scope(own), pytest.warns(UserWarning, match=r"'first\.weight', which had a"):
         model = tc.build(Constructed, backward)
-    assert model.first.weight.grad is None
+    assert model.first.weight is before
+    assert before.grad is None
     assert model.second.weight.grad is not None

@@ -17,6 +17,7 @@ from torchcreator._chain.default import default_creator
 from torchcreator._chain.scope import current_chain
 from torchcreator._errors import BuildError
 from torchcreator._recorder.live_tensors import (
+    Gradient,
     Objects,
     gradients_of,
     named_tensors,
@@ -51,7 +52,6 @@ def _fill(model: nn.Module, recording: Recording, objects: Objects, shards: Shar
     modules = list(model.modules())
     scripted = list(_held_by_script(modules))
     gradients = gradients_of(objects)
-    having = _having(model, gradients)
     chain = current_chain(default_creator)
     if chain is not default_creator:
         recording.draws.finish()  # what creators draw comes after that
@@ -74,34 +74,25 @@ def _fill(model: nn.Module, recording: Recording, objects: Objects, shards: Shar
         held[name] = tensor
     if recording.original is not None:  # it was deferred, and may have been copied
         _move_shells(model)
-    put_gradients(gradients)
-    _tell_lost(model, having)
+    put_gradients(_still_theirs(gradients, recording))
     _check_filled(model, modules, recording)
     if shards is not None:
         shards.finish(model)
     _flatten(modules)
 
 
-def _having(
-    model: nn.Module, gradients: list[tuple[torch.Tensor, torch.Tensor]]
-) -> dict[str, nn.Parameter]:
-    """Return the parameters that have a gradient: a backward in the constructor left it."""
-    ids = {id(tensor) for tensor, _ in gradients}
-    return {name: p for name, p in model.named_parameters() if id(p) in ids} if ids else {}
-
-
-def _tell_lost(model: nn.Module, having: dict[str, nn.Parameter]) -> None:
-    """Warn of gradients that went with their parameters."""
-    now = dict(model.named_parameters()) if having else {}
-    for name, parameter in having.items():
-        if now.get(name) is not parameter:
-            warn(
-                f"A creator answered with a parameter of its own for {name!r}, which had a "
-                "gradient.",
-                "A backward in the constructor left it, and it belongs to the value that the "
-                "constructor gave.",
-                "Set initial_value instead, or run the backward after build().",
-            )
+def _still_theirs(gradients: list[Gradient], recording: Recording) -> Iterator[Gradient]:
+    """Yield the gradients of tensors that creators left in place; warn of the others."""
+    for found in gradients:
+        if id(found.tensor) == found.before:
+            yield found
+            continue
+        name = recording.label(found.storage)
+        warn(
+            f"A creator answered with another parameter for {name!r}, which had a gradient.",
+            "A backward in the constructor left it, for the value that the constructor gave.",
+            "Set initial_value instead, or run the backward after build().",
+        )
 
 
 def _held_by_script(modules: list[nn.Module]) -> Iterator[tuple[dict[str, Any], str, Any]]:

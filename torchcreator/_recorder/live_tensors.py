@@ -11,7 +11,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Container, Iterable
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -172,22 +172,38 @@ def _ways_on(value: Any) -> Any:
 _LIBRARIES = frozenset({ModuleType, CodeType})
 
 
-def gradients_of(objects: Objects) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Take the gradients away from recorded tensor objects, and return the pairs.
+class Gradient(NamedTuple):
+    """A gradient that was taken away from a recorded tensor.
+
+    Attributes:
+        tensor: The tensor, or what has taken its place since.
+        gradient: The gradient.
+        storage: What the tensor looked at.
+        before: The id of the tensor.
+    """
+
+    tensor: torch.Tensor
+    gradient: torch.Tensor
+    storage: int
+    before: int
+
+
+def gradients_of(objects: Objects) -> list[Gradient]:
+    """Take the gradients away from recorded tensor objects, and return them.
 
     Torch refuses a gradient on another device than its tensor: both have to be filled first.
     """
-    found: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for tensor in [tensor for recorded in objects.values() for tensor, _ in recorded]:
+    found: list[Gradient] = []
+    for tensor, ref in [pair for recorded in objects.values() for pair in recorded]:
         if tensor.is_leaf and tensor.grad is not None:
-            found.append((tensor, tensor.grad))
+            found.append(Gradient(tensor, tensor.grad, ref.storage, id(tensor)))
             tensor.grad = None
     return found
 
 
-def put_gradients(gradients: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """Give the gradients back, each in the form that its tensor has now."""
-    for tensor, gradient in gradients:
+def put_gradients(gradients: Iterable[Gradient]) -> None:
+    """Give gradients back, each in the form that its tensor has now."""
+    for tensor, gradient, _, _ in gradients:
         tensor.grad = gradient.to(device=tensor.device, dtype=tensor.dtype)
 
 
