@@ -7,6 +7,7 @@ import functools
 import pytest
 import torch
 
+import torchcreator as tc
 from torchcreator import constraints as c
 from torchcreator._errors import VariableTypeError, VariableValueError
 from torchcreator.constraints._registry import KINDS
@@ -114,3 +115,9 @@ def test_check_names_the_variable() -> None:
         VariableTypeError, match=r"Symmetric\(\) cannot constrain variable 'head.w'"
     ):
         c.check(c.Symmetric(), torch.ones(2), "head.w")
+
+
+def test_a_config_of_no_parts_names_the_variable() -> None:
+    """A composed constraint needs parts, whoever wrote the config."""
+    with pytest.raises(ValueError, match="The constraint of variable 'w' is composed of no parts"):
+        tc.variable(1.0, name="w", constraint={"name": "composed"})

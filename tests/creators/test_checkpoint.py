@@ -97,7 +97,7 @@ def test_mapped_parameters_take_no_memory(tmp_path):
         taken[copy] = own_memory() - before
         del made
     assert taken[False] < 8 * 2**20
-    assert taken[True] > 90 * 2**20  # so the number above means something
+    assert taken[True] > 48 * 2**20  # so the number above means something; what was freed is used
 
 
 def test_what_does_not_fit_is_one_error(trained, tmp_path):

@@ -132,7 +132,15 @@ def from_config(config: Mapping[str, Any], variable_name: str = "Variable") -> C
     arguments = dict(config)
     name = arguments.pop("name", None)
     if name == "composed":
-        return Composed(tuple(from_config(p, variable_name) for p in arguments.get("parts", ())))
+        parts = tuple(from_config(p, variable_name) for p in arguments.get("parts", ()))
+        if not parts:
+            raise VariableValueError(
+                f"The constraint of variable {variable_name!r} is composed of no parts.",
+                f"The config says {shown(config)}.",
+                "Write {'name': 'composed', 'parts': [{'name': 'non_neg'}, ...]}, as to_config() "
+                "does.",
+            )
+        return Composed(parts)
     kind = _kind(name, variable_name)
     known = _arguments(kind)
     for argument in arguments:
