@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
-
 import numpy as np
 import pytest
 import torch
@@ -15,7 +13,7 @@ from torch.distributed.tensor import DTensor, Shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import torchcreator as tc
-from tests.support.ranks import run_ranks
+from tests.support.ranks import claims_on_ranks
 from torchcreator import creators
 from torchcreator._build.build import build, defer
 from torchcreator._build.materialize import materialize
@@ -275,17 +273,7 @@ CLAIMS = [
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
     """Each claim, tried on two ranks."""
-
-    def every(_):
-        wrong = {}
-        for claim in CLAIMS:
-            try:
-                claim()
-            except Exception:
-                wrong[claim.__name__] = traceback.format_exc()
-        return wrong
-
-    return run_ranks(every, 2, tmp_path_factory.mktemp("ranks"), timeout=120)
+    return claims_on_ranks(CLAIMS, 2, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)

@@ -88,8 +88,7 @@ def test_mapped_parameters_take_no_memory(tmp_path):
 
     state = {f"{i}.weight": torch.zeros(2048, 2048) for i in range(6)}
     save_file(state, tmp_path / "m.safetensors")
-    del state
-    taken = {}
+    taken = {}  # `state` is kept: memory that it gave back would be taken again, unseen
     for copy in (False, True):
         before = own_memory()
         made = loaded(factory, tmp_path / "m.safetensors", copy=copy)
@@ -97,7 +96,7 @@ def test_mapped_parameters_take_no_memory(tmp_path):
         taken[copy] = own_memory() - before
         del made
     assert taken[False] < 8 * 2**20
-    assert taken[True] > 48 * 2**20  # so the number above means something; what was freed is used
+    assert taken[True] > 90 * 2**20  # so the number above means something
 
 
 def test_what_does_not_fit_is_one_error(trained, tmp_path):

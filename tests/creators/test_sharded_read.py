@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import traceback
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_modul
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 import torchcreator as tc
-from tests.support.ranks import run_ranks
+from tests.support.ranks import claims_on_ranks, run_ranks
 from torchcreator import creators
 from torchcreator._build.build import build, defer
 from torchcreator._build.materialize import materialize
@@ -262,17 +261,7 @@ CLAIMS = [
 def played(tmp_path_factory):
     """Each claim, tried on two ranks."""
     found = files(tmp_path_factory.mktemp("files"))
-
-    def every(_):
-        wrong = {}
-        for claim in CLAIMS:
-            try:
-                claim(found)
-            except Exception:
-                wrong[claim.__name__] = traceback.format_exc()
-        return wrong
-
-    return run_ranks(every, 2, tmp_path_factory.mktemp("ranks"), timeout=120)
+    return claims_on_ranks(CLAIMS, 2, tmp_path_factory.mktemp("ranks"), found)
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)

@@ -122,6 +122,26 @@ def scenes(
     return Scenes({function.__name__: function for function in functions}, world_size, tmp_path)
 
 
+def claims_on_ranks(
+    claims: list[Callable[..., None]], world_size: int, tmp_path: Path, *arguments: Any
+) -> list[dict[str, str]]:
+    """Try claims one after the other in the same ranks; return each rank's failures by name.
+
+    Starting the ranks takes longer than a claim does.
+    """
+
+    def every(_: int) -> dict[str, str]:
+        wrong = {}
+        for claim in claims:
+            try:
+                claim(*arguments)
+            except Exception:
+                wrong[claim.__name__] = traceback.format_exc()
+        return wrong
+
+    return run_ranks(every, world_size, tmp_path, timeout=120)
+
+
 def rank_outcomes(
     fn: Callable[[int], Any], world_size: int, tmp_path: Path, timeout: float = 60
 ) -> list[Outcome]:

@@ -8,16 +8,6 @@ from torch import nn
 import torchcreator as tc
 
 
-class Tied(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embed = nn.Embedding(5, 3)
-        self.norm = nn.BatchNorm1d(3)
-        self.head = nn.Linear(3, 5)
-        self.head.weight = self.embed.weight
-        self.norm.bias.requires_grad_(False)
-
-
 class Holds(nn.Module):
     """Has its parameter in every place that a module has."""
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.build.recreate.models import Tied, snapshot, trained
+from tests.build.recreate.models import snapshot, trained
+from tests.build.test_creators import Tied
 
 
 def last(answer):

@@ -14,7 +14,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import torchcreator as tc
-from tests.build.recreate.models import Tied, snapshot, trained
+from tests.build.recreate.models import snapshot, trained
+from tests.build.test_creators import Tied
 
 CHANGES = {
     "dtype": tc.creators.cast(torch.float64),

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import torchcreator as tc
-from tests.build.recreate.models import Tied, passing, recreated, trained
+from tests.build.recreate.models import passing, recreated, trained
+from tests.build.test_creators import Tied
 
 
 def test_what_they_see():

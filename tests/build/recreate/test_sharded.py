@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
-
 import pytest
 import torch
 from torch import nn
@@ -12,7 +10,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import Shard, distribute_tensor
 
 import torchcreator as tc
-from tests.support.ranks import run_ranks
+from tests.support.ranks import claims_on_ranks
 from torchcreator import creators
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -174,17 +172,7 @@ CLAIMS = [policies, values, columns, errors, seen_at_once, checkpoints, trainabl
 @pytest.fixture(scope="module")
 def played(tmp_path_factory):
     """Each claim, tried on two ranks."""
-
-    def every(_):
-        wrong = {}
-        for claim in CLAIMS:
-            try:
-                claim()
-            except Exception:
-                wrong[claim.__name__] = traceback.format_exc()
-        return wrong
-
-    return run_ranks(every, 2, tmp_path_factory.mktemp("ranks"), timeout=120)
+    return claims_on_ranks(CLAIMS, 2, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.__name__)

@@ -10,27 +10,17 @@ import pytest
 import torch
 
 import torchcreator as tc
+from tests.creators.test_transformers import SMALL
 from torchcreator import creators
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own deprecations
 
 TOKENS = torch.tensor([[1, 2, 3]])
-SMALL = {
-    "GPT2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": 50, "n_positions": 20},
-    "Llama": {
-        "hidden_size": 16,
-        "intermediate_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "vocab_size": 50,
-    },
-}
 HEADS = {"GPT2": "GPT2LMHeadModel", "Llama": "LlamaForCausalLM"}
 
 
-@pytest.fixture(scope="module", params=SMALL)
+@pytest.fixture(scope="module", params=HEADS)
 def saved(request, tmp_path_factory):
     """The class of a small model, and where it is saved."""
     config = getattr(transformers, f"{request.param}Config")(**SMALL[request.param])
