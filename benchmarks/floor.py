@@ -96,14 +96,15 @@ class Link:
 
 
 class Scope:
-    """An outermost scope, closed in turn."""
+    """An outermost scope, closed in turn, and told where it was never entered."""
 
     __slots__ = ("creator", "modules", "opened")
 
     def __init__(self, creator: Callable[..., Any], *, modules: bool = True) -> None:
         if not callable(creator) or modules is not True:
             raise NotImplementedError
-        self.creator, self.modules, self.opened = creator, modules, False
+        self.creator, self.modules = creator, modules
+        self.opened: bool | None = None  # never so far
 
     def __enter__(self) -> None:
         outward = current.get()
@@ -119,6 +120,10 @@ class Scope:
             raise NotImplementedError
         current.set(innermost.outward)
         innermost.root.thread = None
+
+    def __del__(self) -> None:
+        if self.opened is None:
+            raise NotImplementedError
 
 
 def variable(
