@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 import torchcreator as tc
 from tests.build.recreate.models import snapshot, trained
 from tests.build.test_creators import Tied
+from tests.support.torchscript import script
 
 CHANGES = {
     "dtype": tc.creators.cast(torch.float64),
@@ -123,10 +124,9 @@ def test_what_cannot_be_exchanged_is_told(kind, word):
             assert snapshot(model) == before
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_scripted_model_takes_what_it_keeps():
     """Its parameters live in C++, where nothing is declared: what it would not keep is refused."""
-    model = torch.jit.script(nn.Sequential(nn.Linear(2, 2)))
+    model = script(nn.Sequential(nn.Linear(2, 2)))
     with tc.creator_scope(
         tc.creators.freeze(), tc.creators.cast(torch.float64), tc.creators.initialize(nn.init.ones_)
     ):
