@@ -76,11 +76,11 @@ def _nothing_is_drawn(self):
 
 
 def _many_draws(self):
-    for number in range(1500):
-        self.register_buffer(f"a{number}", torch.rand(2))
-        if number in (700, 1400):
+    for number in range(300):
+        self.register_buffer(f"a{number}", torch.rand(10))
+        if number in (140, 280):
             state = torch.get_rng_state()
-        if number in (750, 1450):
+        if number in (150, 290):
             torch.set_rng_state(state)
 
 
