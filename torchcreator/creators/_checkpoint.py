@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 from torchcreator._build.context import Building, building
 from torchcreator._errors import CheckpointError, VariableTypeError, shown
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
+from torchcreator._torch.modules import joined, paths
 from torchcreator.creators._choice import Conditions, ready
 from torchcreator.creators._fit import Checkpoint, unfit
 from torchcreator.creators._tensor_files import open_files
@@ -168,11 +169,10 @@ class _Load:
             return  # a state_dict of a large model takes a while
         state = model.state_dict(keep_vars=True)
         complete = self._asked == sum(1 for _ in model.parameters())
-        for path, module in model.named_modules(remove_duplicate=False):
+        for path, module in paths(model):
             for local, buffer in module.named_buffers(recurse=False):
-                name = f"{path}.{local}".lstrip(".")
-                persistent = state.get(name) is buffer
-                if not persistent:
+                name = joined(path, local)
+                if state.get(name) is not buffer:  # not persistent
                     continue
                 found = self._checkpoint.find([name])
                 self._used.update(found)
