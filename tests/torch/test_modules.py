@@ -16,6 +16,7 @@ from torchcreator._torch.modules import (
     forward_pre_hooks,
     is_normalisation,
     paths,
+    saved_as,
     uncompiled,
 )
 
@@ -54,6 +55,7 @@ def test_wrappings_are_known():
     ] == [WRAPPINGS[0], ""]
     names = tuple(next(iter(dict(nn.Module.named_parameters(m)))) for m in wrapped)
     assert names == tuple(f"{wrapping}weight" for wrapping in WRAPPINGS)
+    assert [*map(saved_as, names)] == [name for m in wrapped for name in m.state_dict()]
 
 
 def test_hooks_before_a_forward_are_found():

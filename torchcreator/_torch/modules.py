@@ -17,7 +17,8 @@ LOADING: CodeType = nn.Module._load_from_state_dict.__code__
 LOADS: frozenset[CodeType] = frozenset({nn.Module.load_state_dict.__code__, LOADING})
 """The code under which a state dict is loaded, by a module of torch's or by a class of its own."""
 
-WRAPPINGS = ("_orig_mod.", "_checkpoint_wrapped_module.")
+_CHECKPOINTED = "_checkpoint_wrapped_module."
+WRAPPINGS = ("_orig_mod.", _CHECKPOINTED)
 """What torch.compile and checkpointing add to the full names of what they wrap."""
 
 
@@ -51,6 +52,11 @@ def without_wrappings(name: str) -> str:
     for wrapping in WRAPPINGS:
         name = name.replace(wrapping, "")
     return name
+
+
+def saved_as(name: str) -> str:
+    """Return what a full name is in a ``state_dict``: checkpointing leaves its part out there."""
+    return name.replace(_CHECKPOINTED, "")
 
 
 def uncompiled(model: nn.Module) -> nn.Module:

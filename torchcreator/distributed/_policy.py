@@ -21,6 +21,7 @@ from torchcreator._errors import DistributedError
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.table import specs_of
+from torchcreator._torch.modules import saved_as
 
 SUM = VariableAggregation.SUM
 MEAN = VariableAggregation.MEAN
@@ -41,6 +42,11 @@ class Managed:
     def name(self) -> str:
         """The first of its names."""
         return self.names[0]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its names in a ``state_dict``."""
+        return tuple(map(saved_as, self.names))
 
     @property
     def per_rank(self) -> bool:
