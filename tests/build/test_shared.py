@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
 
 import torchcreator as tc
-from torchcreator import build
+from torchcreator import BuildError, build
 from torchcreator.creators import from_checkpoint
 
 
@@ -48,6 +50,54 @@ def test_a_replaced_parameter_is_at_each_path():
         model = build(twice)
     assert model["first"].weight is model["again"][0].weight
     assert model["first"].weight.eq(1).all()
+
+
+class Circle(nn.Module):
+    """A module whose part has it in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.part = nn.Linear(2, 2)
+        self.part.whole = self
+        self.register_buffer("seen", torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [build, tc.inspect, lambda factory: tc.materialize(tc.defer(factory))],
+    ids=["build", "inspect", "defer"],
+)
+def test_modules_in_a_circle_pass_once(make):
+    """Names end where the circle closes, and each parameter passes the creators once."""
+    seen = []
+
+    def note(next_creator, **kwargs):
+        seen.append((kwargs["name"], kwargs["tags"]))
+        return next_creator(**kwargs)
+
+    with tc.creator_scope(note):
+        make(Circle)
+    assert seen == [("part.weight", None), ("part.bias", None)]
+
+
+@pytest.mark.parametrize(
+    ("factory", "name"),
+    [(lambda: nn.Linear(2, 2), "twin"), (lambda: nn.Sequential(nn.Linear(2, 2)), "0.twin")],
+    ids=["of the model itself", "of a part"],
+)
+def test_what_a_creator_adds_has_a_value_or_is_told(factory, name):
+    """A view that a creator registers comes too late; the error has its full name."""
+
+    def adding(next_creator, **kwargs):
+        if kwargs["name"].endswith("bias"):
+            kwargs["module"].register_buffer("twin", kwargs["module"].bias.detach())
+        return next_creator(**kwargs)
+
+    with (
+        tc.creator_scope(adding),
+        pytest.raises(BuildError, match=rf"^{re.escape(name)} still has no memory"),
+    ):
+        build(factory)
 
 
 class Flat(nn.Module):

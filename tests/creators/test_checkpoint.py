@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 import torchcreator as tc
 from torchcreator import build
@@ -179,6 +180,30 @@ def test_non_persistent_buffers_are_the_models_own(tmp_path):
     made = loaded(Rotary, tmp_path / "m.safetensors")
     assert made.scale.tolist() == [0.0, 0.0]
     assert made.angles.tolist() == [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["the model", "a part"])
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda module: torch.compile(module, backend="eager"),
+        checkpoint_wrapper,
+        lambda module: torch.compile(checkpoint_wrapper(module), backend="eager"),
+    ],
+    ids=["compiled", "checkpointed", "both"],
+)
+def test_a_finished_model_that_is_wrapped_has_every_value(wrapped, whole, path, trained):
+    """What wrapping adds to a name is not in the file: neither parameters nor buffers miss it."""
+    made = model()
+    if whole:
+        outer = wrapped(made)
+    else:
+        outer = made
+        made["encoder"] = wrapped(made["encoder"])
+    with tc.creator_scope(from_checkpoint(path)):
+        tc.recreate(outer)
+    found = zip(made.state_dict().values(), trained.state_dict().values(), strict=True)
+    assert all(torch.equal(first, second) for first, second in found)
 
 
 def test_one_creator_loads_several_builds(path, trained):

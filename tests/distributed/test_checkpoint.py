@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint  # here once, not in each fork
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -55,13 +56,22 @@ def fsdp(model):
     return fully_shard(model, ignored_params=per_rank_parameters(model))
 
 
+def part(model):
+    return nn.Sequential(model)
+
+
+def checkpointed(model):
+    return nn.Sequential(checkpoint_wrapper(model))
+
+
 # Made from rank + 1: what all of them amount to.
 READ = {1: [1, 1.0, 1], 2: [3, 1.5, 3], 3: [6, 2.0, 6]}
 
 
-HOSTS = {host.__name__: host for host in (plain, ddp, fsdp)}
+HOSTS = {host.__name__: host for host in (plain, ddp, fsdp, part, checkpointed)}
 CASES = [("plain", w, "plain", r, "keep") for w in READ for r in READ]
 CASES += [("plain", 2, "plain", 3, "repeat"), ("plain", 1, "plain", 3, "repeat")]
+CASES += [("part", 2, "checkpointed", 2, "keep"), ("checkpointed", 2, "part", 3, "keep")]
 CASES += [("ddp", 2, "fsdp", 3, "keep"), ("fsdp", 3, "ddp", 2, "repeat")]
 
 

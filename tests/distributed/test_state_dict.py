@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.distributed import checkpoint as dcp
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 import torchcreator as tc
 from tests.distributed.counters import READ, Counters
@@ -78,3 +79,12 @@ def test_other_names_are_torchs_to_tell():
     """What is missing and unexpected otherwise, torch lists."""
     with pytest.raises(RuntimeError, match=r"Missing key\(s\)"):
         load_state_dict(torch.nn.Linear(1, 1), {"other.weight": torch.ones(1, 1)})
+
+
+def test_checkpointing_changes_no_key():
+    """A part that is computed again in the backward has the keys that it has without."""
+    model = torch.nn.Sequential(checkpoint_wrapper(Counters(0)))
+    state = state_dict(model)
+    assert list(state) == list(state_dict(torch.nn.Sequential(Counters(0))))
+    load_state_dict(model, {**state, "0.expert@0": torch.tensor([5.0])})
+    assert model[0].expert.item() == 5.0

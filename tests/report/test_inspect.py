@@ -79,6 +79,19 @@ def test_a_module_with_two_names_ties_what_it_holds():
     assert told(inventory, "ties") == {"0.weight": ("1.weight",), "0.bias": ("1.bias",)}
 
 
+def test_creators_see_all_names_of_a_module_with_two():
+    """What they decide by a second name is foreseen, as a build would do it."""
+
+    def factory():
+        layer = nn.Linear(2, 2)
+        return nn.Sequential(layer, layer)
+
+    with tc.creator_scope(tc.creators.freeze(name="1.*")):
+        inventory, model = tc.inspect(factory), tc.build(factory)
+    assert not any(p.requires_grad for p in model.parameters())
+    assert set(told(inventory, "trainable").values()) == {False}
+
+
 def test_a_creator_that_ties_makes_one_row():
     """What creators return twice is one variable, with the names of both."""
     one = nn.Parameter(torch.zeros(2))

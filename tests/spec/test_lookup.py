@@ -28,8 +28,8 @@ def declared():
 def passes(monkeypatch):
     """Count the passes over the declarations of all live tables."""
     counted = []
-    whole = table.declarations_of
-    monkeypatch.setattr(table, "declarations_of", lambda p: counted.append(1) or whole(p))
+    whole = table.specs_of
+    monkeypatch.setattr(table, "specs_of", lambda p: counted.append(1) or whole(p))
     return counted
 
 

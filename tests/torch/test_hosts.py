@@ -15,7 +15,7 @@ from torchcreator._torch.hosts import (
     all_sharded_parameters,
     at_end_of_backward,
     current_graph_task,
-    held_by_ddp,
+    ddp_parameters,
     ignore_in_ddp,
     inside_of,
     is_zero_redundancy,
@@ -163,9 +163,10 @@ def test_who_is_in_a_ddp(tmp_path):
         model, other = nn.Linear(2, 2), nn.Linear(2, 2)
         ignore_in_ddp(model, {"bias", ".bias"})
         ddp = DistributedDataParallel(model)
-        held = [held_by_ddp(p) for p in (model.weight, model.bias, other.weight)]
-        del ddp
-        return held
+        unmade = DistributedDataParallel.__new__(DistributedDataParallel)  # by another thread
+        found = ddp_parameters()
+        del ddp, unmade
+        return [id(p) in found for p in (model.weight, model.bias, other.weight)]
 
     assert run_ranks(look, 1, tmp_path) == [[True, False, False]]
 

@@ -15,13 +15,12 @@ from torchcreator._chain.target import Target
 from torchcreator._recorder.live_tensors import Objects, put_data, replace
 from torchcreator._recorder.recording import Recording, share
 from torchcreator._recorder.tape import Ref
+from torchcreator._spec.held import Held, held_by
 from torchcreator._spec.spec import VariableSpec
-from torchcreator._spec.table import OWN, declare, specs_of
+from torchcreator._spec.table import OWN, declare
 from torchcreator._spec.types import NextCreator
 from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._torch.modules import without_wrappings
-
-Place = tuple[nn.Module, str]
 
 
 class _Creation:
@@ -38,22 +37,13 @@ class _Creation:
 
     def run(self, chain: NextCreator) -> None:
         """Call the creators once for each parameter, in the order of ``named_parameters``."""
-        names: dict[int, list[str]] = {}
-        places: dict[int, list[Place]] = {}
-        parameters: dict[int, nn.Parameter] = {}
-        for prefix, module in self.model.named_modules(remove_duplicate=False):
-            for local, parameter in module._parameters.items():
-                if parameter is not None:
-                    parameters.setdefault(id(parameter), parameter)
-                    names.setdefault(id(parameter), []).append(f"{prefix}.{local}".lstrip("."))
-                    places.setdefault(id(parameter), []).append((module, local))
-        specs = specs_of(list(parameters.values()))
+        parameters = held_by(self.model)
         replaced: list[tuple[nn.Parameter, nn.Parameter]] = []
         with bar("asking the creators", len(parameters)) as advance:
-            for (key, parameter), spec in zip(parameters.items(), specs, strict=True):
-                made = self._create(chain, parameter, names[key], places[key], spec)
-                if made is not parameter:
-                    replaced.append((parameter, made))
+            for held in parameters:
+                made = self._create(chain, held)
+                if made is not held.parameter:
+                    replaced.append((held.parameter, made))
                 advance()
         parameters.clear()
         for refused, _ in replaced:
@@ -117,24 +107,18 @@ class _Creation:
         if others:
             self._objects[storage] = others
 
-    def _create(
-        self,
-        chain: NextCreator,
-        parameter: nn.Parameter,
-        names: list[str],
-        places: list[Place],
-        spec: VariableSpec | None,
-    ) -> nn.Parameter:
-        shards = self._shards
+    def _create(self, chain: NextCreator, held: Held) -> nn.Parameter:
+        parameter, names, spec, shards = held.parameter, held.names, held.spec, self._shards
+        module = held.places[0][0]
         if shards is not None and parameter in shards:
             names = [without_wrappings(name) for name in names]
-            part = shards.target(places[0][0], names[0], parameter)
+            part = shards.target(module, names[0], parameter)
             device = shards.device(parameter)
             made = ask(chain, part, part.value, device=device, names=names, spec=spec)
             shards.answered(parameter, made)
             target: Target = part
         else:
-            target = RecordedTarget(places[0][0], names[0], parameter, self.recording, self.put)
+            target = RecordedTarget(module, names[0], parameter, self.recording, self.put)
             device = self.recording.device_of(parameter)
             made = ask(chain, target, target.value, device=device, names=names, spec=spec)
         declaration: VariableSpec | None = made.__dict__.get(OWN)
@@ -142,7 +126,7 @@ class _Creation:
             declaration = target.spec
             if OWN in made.__dict__:
                 made.__dict__[OWN] = declaration
-        for module, local in places:
+        for module, local in held.places:
             module._parameters[local] = made
             if declaration is not None:
                 declare(module, local, declaration)

@@ -26,6 +26,7 @@ from torchcreator._recorder.live_tensors import (
 )
 from torchcreator._recorder.recording import Recording, share
 from torchcreator._torch.dispatch import no_function_modes
+from torchcreator._torch.modules import joined, paths
 from torchcreator._torch.tensors import exchange, moved_shell, wraps_others
 
 
@@ -121,19 +122,13 @@ def _flatten(modules: list[nn.Module]) -> None:
 
 
 def _check_filled(model: nn.Module, modules: list[nn.Module], recording: Recording) -> None:
-    for module in modules:
-        for held in (module._parameters, module._buffers):
-            for name, tensor in held.items():
-                if tensor is not None and tensor.is_meta:  # it may be there on purpose
-                    _check_on_purpose(model, module, name, recording.storage_of(tensor))
-
-
-def _check_on_purpose(model: nn.Module, owner: nn.Module, name: str, storage: int | None) -> None:
-    if storage is None:
-        return
-    path = next(path for path, module in model.named_modules() if module is owner)
-    raise BuildError(
-        f"{path}.{name} still has no memory.",
-        "Something holds it where torch offers no way to exchange it.",
-        "Construct this model without build().",
-    )
+    for owner in modules:
+        for local, tensor in (*owner._parameters.items(), *owner._buffers.items()):
+            # One that is not recorded is on meta on purpose.
+            if tensor is not None and recording.storage_of(tensor) is not None:
+                path = next(path for path, module in paths(model) if module is owner)
+                raise BuildError(
+                    f"{joined(path, local)} still has no memory.",
+                    "Something holds it where torch offers no way to exchange it.",
+                    "Construct this model without build().",
+                )

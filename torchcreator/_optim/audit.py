@@ -16,7 +16,7 @@ from torchcreator._spec.enums import VariableAggregation, VariableSynchronizatio
 from torchcreator._spec.live_modules import full_name
 from torchcreator._spec.spec import VariableSpec, policy_epoch
 from torchcreator._spec.table import specs_of
-from torchcreator._torch.hosts import current_graph_task, held_by_ddp
+from torchcreator._torch.hosts import current_graph_task, ddp_parameters
 
 _is_trained = attrgetter("requires_grad")
 _PER_RANK = (VariableSynchronization.NONE, VariableSynchronization.ON_READ)
@@ -95,7 +95,7 @@ class Audit:
 def _is_neglected(parameter: torch.Tensor, spec: VariableSpec) -> bool:
     """Return whether a variable that nobody of ours owns asks for somebody."""
     if spec.synchronization in _PER_RANK:
-        return held_by_ddp(parameter)  # which overwrites and averages what is to differ
+        return id(parameter) in ddp_parameters()  # which overwrites and averages what is to differ
     if spec.process_group is not None:
         group = spec.group()
         return dist.get_rank(group) >= 0 and dist.get_world_size(group) > 1

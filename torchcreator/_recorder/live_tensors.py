@@ -20,6 +20,7 @@ from torchcreator._recorder.pytree import META
 from torchcreator._recorder.tape import Ref, Tape
 from torchcreator._torch.dispatch import no_function_modes
 from torchcreator._torch.dtensor import is_sharded
+from torchcreator._torch.modules import joined, paths
 from torchcreator._torch.tensors import (
     accumulation_hooks,
     can_share_data,
@@ -257,8 +258,7 @@ def named_tensors(model: nn.Module) -> list[Named]:
     parameters: list[Named] = []
     buffers: list[Named] = []
     attributes: list[Named] = []
-    for path, module in model.named_modules(remove_duplicate=False):
-        prefix = f"{path}." if path else ""
+    for path, module in paths(model):
         for held, found in (
             (module._parameters, parameters),
             (module._buffers, buffers),
@@ -266,10 +266,10 @@ def named_tensors(model: nn.Module) -> list[Named]:
         ):
             for name, value in held.items():
                 if type(value) not in _NO_TENSORS and isinstance(value, torch.Tensor):
-                    found.append((prefix + name, value, module))
+                    full = joined(path, name)
+                    found.append((full, value, module))
                     if value.requires_grad or type(value) not in _PLAIN:
-                        inner = _within(value)
-                        attributes += [(f"{prefix}{name}.{n}", t, module) for n, t in inner]
+                        attributes += [(f"{full}.{n}", t, module) for n, t in _within(value)]
     return [*parameters, *buffers, *attributes]
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.table import TABLE, live_tables
+from torchcreator._torch.modules import joined
 
 Key = TypeVar("Key", bound=Hashable)
 _AT_ONCE = 16
@@ -86,7 +87,7 @@ def full_name(parameter: torch.Tensor, known: str) -> str:
     modules = holders([parameter])
     paths = _paths(modules)
     names = [
-        _joined(paths[id(module)], local)
+        joined(paths[id(module)], local)
         for module in modules
         for local, held in [*module._parameters.items()]
         if held is parameter
@@ -118,14 +119,10 @@ def full_names(
     paths = _paths_of_all({id(h): h for several in of_each.values() for h, _ in several})
     found: dict[Key, str] = {}
     for key, several in of_each.items():
-        names = [_joined(paths[id(h)], local) for h, local in several if id(h) in paths]
+        names = [joined(paths[id(h)], local) for h, local in several if id(h) in paths]
         if names:
             found[key] = min(names, key=_length)
     return found
-
-
-def _joined(path: str, local: str) -> str:
-    return f"{path}.{local}" if path else local
 
 
 def _length(name: str) -> tuple[int, str]:
@@ -176,6 +173,6 @@ def _below(root: nn.Module) -> dict[int, str]:
             paths[id(module.__dict__.get(TABLE))] = path
             for local, child in [*module._modules.items()]:
                 if child is not None and id(child) not in paths:
-                    below.setdefault(id(child), (child, _joined(path, local)))
+                    below.setdefault(id(child), (child, joined(path, local)))
         level = below
     return paths

@@ -154,7 +154,7 @@ def declaration_of(parameter: torch.Tensor) -> VariableSpec | None:
                 _remember(parameter, table, name)
                 return declaration
     # FSDP2 takes its shards out of the module: they are found by way of the whole.
-    return declarations_of([parameter])[0] if is_sharded(parameter) else None
+    return specs_of([parameter])[0] if is_sharded(parameter) else None
 
 
 def live_tables() -> list[SpecTable]:
@@ -186,8 +186,8 @@ def _remember(parameter: torch.Tensor, table: SpecTable, name: str) -> None:
     _index[id(parameter)] = (weakref.ref(table), name)
 
 
-def declarations_of(parameters: Sequence[torch.Tensor]) -> list[VariableSpec | None]:
-    """Return what each parameter was declared as, in one pass over the live tables."""
+def specs_of(parameters: Sequence[torch.Tensor]) -> list[VariableSpec | None]:
+    """Return the spec of each parameter, or None, in one pass over the live tables."""
     global _index
     found: dict[int, VariableSpec] = {}
     index: dict[int, tuple[weakref.ref[SpecTable], str]] = {}
@@ -248,11 +248,6 @@ def checked_model(model: object, caller: str) -> nn.Module:
         "It goes through the parameters of a whole model.",
         "Pass a torch.nn.Module.",
     )
-
-
-def specs_of(parameters: Sequence[torch.Tensor]) -> list[VariableSpec | None]:
-    """Return the spec of each parameter, or None, in one pass."""
-    return declarations_of(parameters)
 
 
 def named_specs(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, VariableSpec]]:

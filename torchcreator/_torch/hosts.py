@@ -122,19 +122,6 @@ def is_fully_sharded(module: nn.Module) -> bool:
     return fsdp is not None and isinstance(module, fsdp.FSDPModule)
 
 
-def held_by_ddp(parameter: torch.Tensor) -> bool:
-    """Return whether a DDP of somebody's has a parameter and does not ignore it.
-
-    It looks for all who refer to the class of DDP, so it is not for every step.
-    """
-    return any(
-        held is parameter and name not in ddp.parameters_to_ignore
-        for ddp in gc.get_referrers(DistributedDataParallel)
-        if isinstance(ddp, DistributedDataParallel)
-        for name, held in ddp.module.named_parameters(remove_duplicate=False)
-    )
-
-
 inside_of = attrgetter("_cdata")
 """Return the address of what is inside a tensor object, and has its hooks.
 

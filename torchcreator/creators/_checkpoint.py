@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 from torchcreator._build.context import Building, building
 from torchcreator._errors import CheckpointError, VariableTypeError, shown
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
+from torchcreator._torch.modules import joined, paths, saved_as, without_wrappings
 from torchcreator.creators._choice import Conditions, ready
 from torchcreator.creators._fit import Checkpoint, unfit
 from torchcreator.creators._tensor_files import open_files
@@ -144,12 +145,11 @@ class _Load:
         model = self._model()
         assert model is not None  # the build that calls this holds it
         buffers = list(self._buffers(model))
-        for name, buffer in buffers:
-            for found in self._checkpoint.find([name]):
-                shape = None if is_lazy(buffer) else buffer.shape
-                problem = self._checkpoint.misfit(found, shape, buffer.dtype)
-                if problem is not None:
-                    self._misfits.append(f"{name}: {problem}")
+        for name, found, buffer in buffers:
+            shape = None if is_lazy(buffer) else buffer.shape
+            problem = self._checkpoint.misfit(found, shape, buffer.dtype)
+            if problem is not None:
+                self._misfits.append(f"{name}: {problem}")
         unexpected = sorted(set(self._checkpoint.stored) - self._used)
         problems = {
             "missing in the files": self._missing,
@@ -158,26 +158,27 @@ class _Load:
         }
         if any(problems.values()):
             raise unfit(problems, self._checkpoint)
-        for name, buffer in buffers:
-            for found in self._checkpoint.find([name]):
-                self._checkpoint.value(found, buffer.dtype).read_into(buffer)
+        for _, found, buffer in buffers:
+            self._checkpoint.value(found, buffer.dtype).read_into(buffer)
 
-    def _buffers(self, model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield the persistent buffers that are in the files; those that should be are missing."""
+    def _buffers(self, model: nn.Module) -> Iterator[tuple[str, str, torch.Tensor]]:
+        """Yield the persistent buffers that the files have, with their name here and there.
+
+        Those that they should have are missing.
+        """
         if next(model.buffers(), None) is None:
             return  # a state_dict of a large model takes a while
         state = model.state_dict(keep_vars=True)
         complete = self._asked == sum(1 for _ in model.parameters())
-        for path, module in model.named_modules(remove_duplicate=False):
+        for path, module in paths(model):
             for local, buffer in module.named_buffers(recurse=False):
-                name = f"{path}.{local}".lstrip(".")
-                persistent = state.get(name) is buffer
-                if not persistent:
+                name = saved_as(joined(path, local))
+                if state.get(name) is not buffer:  # not persistent
                     continue
-                found = self._checkpoint.find([name])
+                found = self._checkpoint.find([name, without_wrappings(name)])
                 self._used.update(found)
                 if found:
-                    yield name, buffer
+                    yield name, found[0], buffer
                 elif self._checkpoint.strict and (complete or id(module) in self._owners):
                     self._missing.append(name)
 

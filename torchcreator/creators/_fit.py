@@ -30,7 +30,8 @@ class Checkpoint:
 
     def find(self, names: Sequence[str]) -> list[str]:
         """Return the names in the files of what is called ``names`` here."""
-        return [name for name in map(self._renamed, names) if name in self.stored]
+        found = [name for name in map(self._renamed, names) if name in self.stored]
+        return [*dict.fromkeys(found)]
 
     def _renamed(self, name: str) -> str:
         renamed = self.renamed(name)

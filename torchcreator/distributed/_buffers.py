@@ -9,7 +9,7 @@ from torch import nn
 
 from torchcreator._errors import VariableValueError, did_you_mean
 from torchcreator._spec.enums import VariableAggregation
-from torchcreator._torch.modules import is_normalisation
+from torchcreator._torch.modules import is_normalisation, joined
 
 _POLICIES = "_torchcreator_buffers"  # in the module's __dict__, so that it is copied with it
 
@@ -53,21 +53,15 @@ def aggregate_buffer(
     module.__dict__.setdefault(_POLICIES, {})[name] = policy
 
 
-def declared_buffers(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the full name and the tensor of each buffer with a declared policy."""
-    for name, buffer, _ in declared_policies(model):
-        yield name, buffer
-
-
 def declared_policies(
     model: nn.Module,
 ) -> Iterator[tuple[str, torch.Tensor, VariableAggregation]]:
     """Yield full name, tensor and policy of each buffer with a declared one."""
-    for prefix, module in model.named_modules():
+    for path, module in model.named_modules():
         for name, policy in module.__dict__.get(_POLICIES, {}).items():
             buffer = module._buffers.get(name)
             if buffer is not None and policy is not VariableAggregation.NONE:
-                yield f"{prefix}.{name}" if prefix else name, buffer, policy
+                yield joined(path, name), buffer, policy
 
 
 def aggregated_buffers(
@@ -75,7 +69,7 @@ def aggregated_buffers(
 ) -> Iterator[tuple[str, torch.Tensor, VariableAggregation]]:
     """Yield each buffer that `synchronize` brings together, once, with its full name."""
     seen: set[int] = set()
-    for prefix, module in model.named_modules():
+    for path, module in model.named_modules():
         declared = module.__dict__.get(_POLICIES, {})
         for name, buffer in module._buffers.items():
             if buffer is None or id(buffer) in seen:
@@ -83,7 +77,7 @@ def aggregated_buffers(
             policy = declared.get(name) or _by_type(module, buffer)
             if policy is not VariableAggregation.NONE:
                 seen.add(id(buffer))
-                yield f"{prefix}.{name}" if prefix else name, buffer, policy
+                yield joined(path, name), buffer, policy
 
 
 def _by_type(module: nn.Module, buffer: torch.Tensor) -> VariableAggregation:

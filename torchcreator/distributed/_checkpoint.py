@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from torchcreator._access.collectives import World, aggregate
 from torchcreator._errors import VariableValueError, shown
-from torchcreator._torch.modules import uncompiled
+from torchcreator._torch.modules import saved_as, uncompiled
 from torchcreator.distributed import _options
 from torchcreator.distributed._buffers import declared_policies
 from torchcreator.distributed._policy import SUM, survey
@@ -56,8 +56,9 @@ def save(
     world = World.of(process_group)
     state = state_dict(model, process_group=process_group)
     for name, buffer, policy in declared_policies(model):
-        if name in state:
-            state[name] = aggregate(buffer, policy, world, name)
+        key = saved_as(name)
+        if key in state:
+            state[key] = aggregate(buffer, policy, world, name)
     write(state, checkpoint_id=str(folder), process_group=process_group)
 
 
@@ -120,12 +121,13 @@ def load(
             assert m.spec is not None
             summed += [(m.parameter, own)] if m.spec.aggregation is SUM else []
             continue
-        for name in m.names:
+        for name in m.keys:
             value = state.pop(name)
             source = _source(name, own.rank, saved, new_ranks)
             if source is not None:
                 state[source] = value
-    buffers = [(b, world) for name, b, p in declared_policies(model) if p is SUM and name in state]
+    declared = declared_policies(model)
+    buffers = [(b, world) for name, b, p in declared if p is SUM and saved_as(name) in state]
     read(state, checkpoint_id=str(folder), process_group=process_group)
     for tensor, own in (*summed, *buffers):
         tensor.copy_(share_of(tensor, own))

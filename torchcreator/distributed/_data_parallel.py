@@ -15,7 +15,7 @@ from torchcreator._errors import DistributedError, VariableTypeError
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.hosts import ignore_in_ddp
 from torchcreator.distributed import _ddp, _options
-from torchcreator.distributed._buffers import declared_buffers
+from torchcreator.distributed._buffers import declared_policies
 from torchcreator.distributed._handle import GradientAggregation
 from torchcreator.distributed._in_ddp import UnderHook
 from torchcreator.distributed._initial import share, share_buffers
@@ -90,7 +90,7 @@ def data_parallel(
     apart = [m for m in managed if m.per_rank or m.has_own_group]
     ours = [m for m in managed if not (m.per_rank or m.has_own_group)]
     _ddp.refuse_two(ours)
-    buffers = dict(declared_buffers(model))
+    buffers = {name: buffer for name, buffer, _ in declared_policies(model)}
     wire = compress if isinstance(compress, torch.dtype) else None
     ignored = [*_ddp.spellings(apart), *buffers]
     with _ddp.wrapped(model, ours, ignored, process_group=group, **ddp_kwargs) as ddp:

@@ -21,6 +21,7 @@ from torchcreator._errors import DistributedError
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.table import specs_of
+from torchcreator._torch.modules import saved_as
 
 SUM = VariableAggregation.SUM
 MEAN = VariableAggregation.MEAN
@@ -41,6 +42,11 @@ class Managed:
     def name(self) -> str:
         """The first of its names."""
         return self.names[0]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its names in a ``state_dict``."""
+        return tuple(map(saved_as, self.names))
 
     @property
     def per_rank(self) -> bool:
@@ -71,17 +77,11 @@ class Managed:
 
 def survey(model: nn.Module) -> list[Managed]:
     """Return every parameter of a model once, in the order of ``named_parameters``."""
-    names: dict[int, list[str]] = {}
-    parameters: list[nn.Parameter] = []
+    names: dict[nn.Parameter, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
-        if id(parameter) not in names:
-            names[id(parameter)] = []
-            parameters.append(parameter)
-        names[id(parameter)].append(name)
-    return [
-        Managed(tuple(names[id(parameter)]), parameter, spec)
-        for parameter, spec in zip(parameters, specs_of(parameters), strict=True)
-    ]
+        names.setdefault(parameter, []).append(name)
+    specs = specs_of([*names])
+    return [Managed(tuple(names[p]), p, spec) for p, spec in zip(names, specs, strict=True)]
 
 
 def reduced(managed: Iterable[Managed]) -> Iterator[Managed]:

@@ -9,7 +9,7 @@ from torchcreator._errors import DistributedError
 from torchcreator._torch.hosts import ignore_in_ddp
 from torchcreator._torch.modules import uncompiled
 from torchcreator.distributed import _ddp, _fsdp, _options
-from torchcreator.distributed._buffers import declared_buffers
+from torchcreator.distributed._buffers import declared_policies
 from torchcreator.distributed._policy import survey
 from torchcreator.distributed._watch import prewatch
 
@@ -51,7 +51,7 @@ def prepare(model: nn.Module) -> nn.Module:
             "Call aggregate_gradients(model) on it, or prepare(model) before.",
         )
     apart = [m for m in survey(module) if m.per_rank or m.has_own_group]
-    names = {*_ddp.spellings(apart), *(name for name, _ in declared_buffers(module))}
+    names = {*_ddp.spellings(apart), *(name for name, *_ in declared_policies(module))}
     # Whoever compiles the model before wrapping it puts this before every name.
     ignore_in_ddp(module, names | {f"_orig_mod.{name.lstrip('.')}" for name in names})
     prewatch(module)

@@ -50,9 +50,9 @@ def state_dict(
         if is_read_together(m):
             assert m.spec is not None
             reading = aggregate(m.parameter, m.spec.aggregation, own, m.name)
-            renamed.update((name, (name, reading)) for name in m.names)
+            renamed.update((key, (key, reading)) for key in m.keys)
         else:
-            renamed.update((n, (key_of(n, own.rank), m.parameter.detach())) for n in m.names)
+            renamed.update((k, (key_of(k, own.rank), m.parameter.detach())) for k in m.keys)
     state = model.state_dict()
     return dict(renamed.get(name, (name, value)) for name, value in state.items())
 
@@ -125,7 +125,7 @@ def _check_wrapping(model: nn.Module, state: dict[str, Any]) -> None:
 
 def _take_own(m: Managed, state: dict[str, Any], world: World, strict: bool) -> None:
     """Turn what a checkpoint says of one per-rank variable into this rank's value."""
-    for name in m.names:
+    for name in m.keys:
         if is_read_together(m):
             assert m.spec is not None
             if name in state and m.spec.aggregation is SUM:

@@ -16,18 +16,11 @@ from torchcreator._chain.open_scopes import current
 from torchcreator._chain.scope import linked
 from torchcreator._errors import VariableTypeError, called, shown
 from torchcreator._recorder.recording import Recording, inside_another_recorder
-from torchcreator._spec.table import declarations_of, specs_of
+from torchcreator._spec.held import Held, held_by
 from torchcreator._spec.types import Device
 from torchcreator.report._inventory import Inventory
 from torchcreator.report._preview import foresee
-from torchcreator.report._reading import (
-    Held,
-    buffers_of,
-    held_by,
-    place_of,
-    recording_of,
-    row_of,
-)
+from torchcreator.report._reading import buffers_of, place_of, recording_of, row_of
 from torchcreator.report._rows import Decision, Row
 from torchcreator.report._trace import Trace, tracing
 
@@ -116,10 +109,9 @@ def _inside(trace: Trace, parameters: Sequence[Held]) -> Decided:
     journeys = {id(j.parameter): j for j in trace.journeys}
     # Deep copies of a parameter have its declaration; those of a declaration are the same object.
     declared = {id(j.declaration): j for j in trace.journeys if j.declaration is not None}
-    declarations = declarations_of([held.parameter for held in parameters])
     decided: Decided = {}
-    for held, declaration in zip(parameters, declarations, strict=True):
-        journey = declared.get(id(declaration)) or journeys.get(id(held.parameter))
+    for held in parameters:
+        journey = declared.get(id(held.spec)) or journeys.get(id(held.parameter))
         if journey is not None:
             decided[id(held.parameter)] = journey.changes
     return decided
@@ -129,18 +121,16 @@ def _read(
     model: nn.Module, name: str, decided: Decided, recording: Recording | None = None
 ) -> Inventory:
     """Return the inventory of a model as it stands."""
-    parameters = held_by(model)
     recording = recording_of(model) or recording
-    specs = specs_of([held.parameter for held in parameters])
     rows = [
         row_of(
             held,
             held.parameter,
-            spec,
+            held.spec,
             place_of(held, recording),
             decided.get(id(held.parameter), ()),
         )
-        for held, spec in zip(parameters, specs, strict=True)
+        for held in held_by(model)
     ]
     return Inventory(name, tuple(rows), *buffers_of(model))
 
@@ -150,18 +140,16 @@ def _foresee(
 ) -> Inventory:
     """Return the inventory of what the creators of the open scopes would make of a model."""
     parameters = held_by(model)
-    before = specs_of([held.parameter for held in parameters])
     foreseen = foresee(model, recording, parameters, trace)
     rows: dict[int, Row] = {}
-    for held, spec, future in zip(parameters, before, foreseen, strict=True):
+    for held, future in zip(parameters, foreseen, strict=True):
         journey = future.journey
         made = journey.parameter
         assert made is not None  # the chain returned it
         if (first := rows.get(id(made))) is not None:  # a creator that ties
             rows[id(made)] = dataclasses.replace(first, ties=(*first.ties, *held.names))
             continue
-        if journey.declaration is not None:
-            spec = journey.declaration
+        spec = held.spec if journey.declaration is None else journey.declaration
         decisions = (*decided.get(id(held.parameter), ()), *journey.changes)
         rows[id(made)] = row_of(held, made, spec, future.place, decisions)
     return Inventory(name, tuple(rows.values()), *buffers_of(model))

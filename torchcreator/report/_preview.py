@@ -18,11 +18,10 @@ from torchcreator._chain.open_scopes import Link, Root, current
 from torchcreator._chain.scope import current_chain, linked
 from torchcreator._chain.target import Asked, waiting_target
 from torchcreator._recorder.recording import Recording
+from torchcreator._spec.held import Held
 from torchcreator._spec.lazy import uninitialized
 from torchcreator._spec.spec import VariableSpec
-from torchcreator._spec.table import specs_of
 from torchcreator._spec.types import NextCreator, VariableKwargs
-from torchcreator.report._reading import Held
 from torchcreator.report._trace import Journey, Trace
 
 
@@ -41,8 +40,8 @@ class Foreseen:
     region = None
 
     def __init__(self, held: Held, recording: Recording) -> None:
-        self.module: nn.Module | None = held.owner
-        self.name = held.places[0]
+        self.module: nn.Module | None = held.places[0][0]
+        self.name = held.names[0]
         self.parameter = held.parameter
         self.device = recording.device_of(held.parameter)
         self.value = TrueValue(recording, held.parameter, self.name)
@@ -94,10 +93,10 @@ def foresee(
     token = current.set(opened)
     try:
         chain = current_chain(default_creator)
-        specs = specs_of([held.parameter for held in parameters])
-        for held, spec in zip(parameters, specs, strict=True):
+        for held in parameters:
             target = Foreseen(held, recording)
-            ask(chain, target, target.value, device=target.device, names=held.places, spec=spec)
+            names, spec = held.names, held.spec
+            ask(chain, target, target.value, device=target.device, names=names, spec=spec)
             target.journey = trace.journeys.pop()
             found.append(target)
     finally:

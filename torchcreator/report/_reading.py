@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,45 +10,10 @@ from torch.nn.parameter import is_lazy
 
 from torchcreator._recorder.origins import DEFERRED, Places, carried
 from torchcreator._recorder.recording import Recording
+from torchcreator._spec.held import Held
 from torchcreator._spec.spec import VariableSpec
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator.report._rows import TIED, Decision, Row
-
-
-@dataclass
-class Held:
-    """A parameter, and every place of a model that holds it.
-
-    Attributes:
-        parameter: The parameter.
-        owner: The module of its first place.
-        path: That module's path.
-        names: All its full names, the first one first.
-        places: Of those, the ones that `build` knows: a module that has two names has one place.
-    """
-
-    parameter: nn.Parameter
-    owner: nn.Module
-    path: str
-    names: list[str] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
-
-
-def held_by(model: nn.Module) -> list[Held]:
-    """Return each parameter of a model once, in the order of ``named_parameters``."""
-    found: dict[int, Held] = {}
-    seen: set[int] = set()
-    for path, module in model.named_modules(remove_duplicate=False):
-        for local, parameter in module._parameters.items():
-            if parameter is None:
-                continue
-            held = found.setdefault(id(parameter), Held(parameter, module, path))
-            name = f"{path}.{local}" if path else local
-            held.names.append(name)
-            if id(module) not in seen:
-                held.places.append(name)
-        seen.add(id(module))
-    return list(found.values())
 
 
 def buffers_of(model: nn.Module) -> tuple[int, int]:
@@ -70,9 +34,10 @@ def place_of(held: Held, recording: Recording | None) -> torch.device:
     if recording is None or not parameter.is_meta:
         return parameter.device
     origin = carried(parameter, recording)
-    places: Places | None = held.owner.__dict__.get(DEFERRED)
+    module, local = held.places[0]
+    places: Places | None = module.__dict__.get(DEFERRED)
     if origin is None and places is not None:
-        origin = places.origin_of(held.names[0].rpartition(".")[2])
+        origin = places.origin_of(local)
     if origin is None or origin.ref is None:
         return parameter.device
     return recording.tape.device(origin.ref.storage)
@@ -105,8 +70,8 @@ def row_of(
     placements: Any = parameter.placements if is_sharded(parameter) else ()
     return Row(
         name=held.names[0],
-        module=held.path,
-        module_type=type(held.owner).__name__,
+        module=held.names[0].rpartition(".")[0],
+        module_type=type(held.places[0][0]).__name__,
         shape=None if is_lazy(parameter) else parameter.shape,
         dtype=parameter.dtype,
         device=device,
