@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -22,6 +24,7 @@ from torchcreator._torch.hosts import (
     joins,
     joins_unevenly,
     moved,
+    overlapping_optimizer,
     overlaps_with_ddp,
     sharded_parameters,
     split_factor,
@@ -115,6 +118,32 @@ def test_a_zero_redundancy_optimizer_is_recognised(tmp_path):
 
     assert not is_zero_redundancy(torch.optim.SGD([nn.Parameter(torch.ones(1))]))
     assert run_ranks(look, 1, tmp_path) == [(True, False)]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # by an import of torch's
+def test_an_optimizer_that_a_communication_hook_steps_is_found(tmp_path):
+    """A DDP's hook that torch made for a ZeroRedundancyOptimizer leads to it; others to none."""
+
+    def look(rank):
+        from torch.distributed.algorithms.ddp_comm_hooks import ddp_zero_hook, default_hooks
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+
+        found = []
+        for name in (None, "hook_with_zero_step", "hook_with_zero_step_interleaved"):
+            ddp = nn.parallel.DistributedDataParallel(nn.Linear(2, 2))
+            optimizer = ZeroRedundancyOptimizer(
+                ddp.parameters(), torch.optim.SGD, overlap_with_ddp=True, lr=1.0
+            )
+            hook = default_hooks.allreduce_hook
+            if name is not None:
+                with mock.patch("torch.distributed.get_backend", return_value="nccl"):
+                    hook = getattr(ddp_zero_hook, name)(hook, ddp, optimizer)
+            before = overlapping_optimizer(ddp)
+            ddp.register_comm_hook(None, hook)
+            found.append((before, overlapping_optimizer(ddp) is optimizer))
+        return found
+
+    assert run_ranks(look, 1, tmp_path) == [[(None, False), (None, True), (None, True)]]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # by an import of torch's

@@ -143,6 +143,25 @@ def per_rank_averaged(parameter: torch.Tensor) -> DistributedError:
     )
 
 
+def refuse_overlap(parameters: Sequence[torch.Tensor]) -> None:
+    """Raise if a ZeroRedundancyOptimizer that overlaps with DDP has what DDP leaves out.
+
+    Raises:
+        DistributedError: It has, and would leave that as it is, without a word.
+    """
+    for p, spec in zip(parameters, specs_of(parameters), strict=True):
+        per_rank = spec is not None and spec.synchronization in _PER_RANK
+        if p.requires_grad and spec is not None and (per_rank or spec.process_group is not None):
+            raise DistributedError(
+                f"Variable {_name(p)!r} has a "
+                + ("value per rank" if per_rank else "process group of its own")
+                + ", and ZeroRedundancyOptimizer overlaps with DDP.",
+                "With overlap_with_ddp=True it steps what is in DDP's buckets, inside the "
+                "backward, and nothing else: DDP leaves such a variable out.",
+                "Leave overlap_with_ddp out, or give such variables an optimizer of their own.",
+            )
+
+
 def _came_late(names: Iterable[str]) -> DistributedError:
     first, *others = names
     more = f" and of {len(others)} more" if others else ""

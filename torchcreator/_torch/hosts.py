@@ -236,6 +236,17 @@ def overlaps_with_ddp(optimizer: Any) -> bool:
     return bool(optimizer._overlap_with_ddp)
 
 
+def overlapping_optimizer(ddp: DistributedDataParallel) -> torch.optim.Optimizer | None:
+    """Return the ZeroRedundancyOptimizer that a DDP's communication hook steps, if one does."""
+    for hook, _ in ddp._comm_hooks:
+        for cell in getattr(hook, "__closure__", None) or ():
+            held: Any = cell.cell_contents
+            if issubclass(type(held), torch.optim.Optimizer) and is_zero_redundancy(held):
+                optimizer: torch.optim.Optimizer = held
+                return optimizer
+    return None
+
+
 def step_on_every_rank(optimizer: Any, parameters: list[torch.Tensor]) -> None:
     """Let a ZeroRedundancyOptimizer step parameters on every rank, and send them to none.
 
