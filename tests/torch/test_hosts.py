@@ -20,6 +20,7 @@ from torchcreator._torch.hosts import (
     held_by_ddp,
     ignore_in_ddp,
     inside_of,
+    is_sharded_by_fsdp,
     is_zero_redundancy,
     joins,
     joins_unevenly,
@@ -96,6 +97,19 @@ def test_fsdp_notices_other_memory(tmp_path):
         return model(torch.ones(1, 2)).tolist()
 
     assert run_ranks(look, 1, tmp_path) == [[[6.0, 6.0]]]
+
+
+def test_shards_of_fsdp_are_recognised(tmp_path):
+    """A parameter that FSDP2 has cut over several ranks is in its shards; no other is."""
+
+    def look(rank):
+        model, alone, plain = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        fully_shard(model)
+        with_one = dist.device_mesh.init_device_mesh("cpu", (2, 1), mesh_dim_names=("a", "b"))
+        fully_shard(alone, mesh=with_one["b"])
+        return [is_sharded_by_fsdp(m.weight) for m in (model, alone, plain)]
+
+    assert run_ranks(look, 2, tmp_path) == [[True, False, False]] * 2
 
 
 def test_plain_shards_have_no_split_factor():

@@ -214,6 +214,11 @@ def all_sharded_parameters() -> list[ShardedParameter]:
     return [p for m in modules if hasattr(m, "_get_fsdp_state") for p in sharded_parameters(m)]
 
 
+def is_sharded_by_fsdp(parameter: torch.Tensor) -> bool:
+    """Return whether FSDP2 has this parameter in shards, on several ranks."""
+    return any(p.sharded is parameter and p.size > 1 for p in all_sharded_parameters())
+
+
 def moved(module: nn.Module) -> None:
     """Let an FSDP2 module take notice that its own sharded parameters have other memory."""
     module._apply(lambda tensor: tensor, recurse=False)
