@@ -61,6 +61,17 @@ def test_zero_redundancy_optimizer(played):
             assert expert == pytest.approx(10.0 * (rank + 1) - 2)
 
 
+def test_zero_redundancy_optimizer_inside_the_backward(played):
+    """It steps what is in DDP's buckets alone, and what is not there is told, not forgotten."""
+    value, group = "expert' has a value per rank", "grouped' has a process group of its own"
+    for said in played["overlapping_zero_redundancy"]:
+        for message, what in zip(said, [value, value, group, group] * 2, strict=True):
+            first, _, instead = message.splitlines()
+            assert first.endswith(f"{what}, and ZeroRedundancyOptimizer overlaps with DDP.")
+            assert instead.startswith("Leave overlap_with_ddp out")
+    assert played["overlapping_without_such"] == [True, True]
+
+
 def test_post_local_sgd(played):
     """It averages what is per rank, which is refused, and after the projections, which is told."""
     for refused, warned in played["post_local_sgd"]:

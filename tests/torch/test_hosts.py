@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -18,10 +20,12 @@ from torchcreator._torch.hosts import (
     ddp_parameters,
     ignore_in_ddp,
     inside_of,
+    is_sharded_by_fsdp,
     is_zero_redundancy,
     joins,
     joins_unevenly,
     moved,
+    overlapping_optimizer,
     overlaps_with_ddp,
     sharded_parameters,
     split_factor,
@@ -95,6 +99,19 @@ def test_fsdp_notices_other_memory(tmp_path):
     assert run_ranks(look, 1, tmp_path) == [[[6.0, 6.0]]]
 
 
+def test_shards_of_fsdp_are_recognised(tmp_path):
+    """A parameter that FSDP2 has cut over several ranks is in its shards; no other is."""
+
+    def look(rank):
+        model, alone, plain = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+        fully_shard(model)
+        with_one = dist.device_mesh.init_device_mesh("cpu", (2, 1), mesh_dim_names=("a", "b"))
+        fully_shard(alone, mesh=with_one["b"])
+        return [is_sharded_by_fsdp(m.weight) for m in (model, alone, plain)]
+
+    assert run_ranks(look, 2, tmp_path) == [[True, False, False]] * 2
+
+
 def test_plain_shards_have_no_split_factor():
     """Only the shards of FSDP2 over tensor parallelism have one."""
     from torch.distributed.tensor import Replicate, Shard
@@ -115,6 +132,32 @@ def test_a_zero_redundancy_optimizer_is_recognised(tmp_path):
 
     assert not is_zero_redundancy(torch.optim.SGD([nn.Parameter(torch.ones(1))]))
     assert run_ranks(look, 1, tmp_path) == [(True, False)]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # by an import of torch's
+def test_an_optimizer_that_a_communication_hook_steps_is_found(tmp_path):
+    """A DDP's hook that torch made for a ZeroRedundancyOptimizer leads to it; others to none."""
+
+    def look(rank):
+        from torch.distributed.algorithms.ddp_comm_hooks import ddp_zero_hook, default_hooks
+        from torch.distributed.optim import ZeroRedundancyOptimizer
+
+        found = []
+        for name in (None, "hook_with_zero_step", "hook_with_zero_step_interleaved"):
+            ddp = nn.parallel.DistributedDataParallel(nn.Linear(2, 2))
+            optimizer = ZeroRedundancyOptimizer(
+                ddp.parameters(), torch.optim.SGD, overlap_with_ddp=True, lr=1.0
+            )
+            hook = default_hooks.allreduce_hook
+            if name is not None:
+                with mock.patch("torch.distributed.get_backend", return_value="nccl"):
+                    hook = getattr(ddp_zero_hook, name)(hook, ddp, optimizer)
+            before = overlapping_optimizer(ddp)
+            ddp.register_comm_hook(None, hook)
+            found.append((before, overlapping_optimizer(ddp) is optimizer))
+        return found
+
+    assert run_ranks(look, 1, tmp_path) == [[(None, False), (None, True), (None, True)]]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # by an import of torch's

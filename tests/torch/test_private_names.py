@@ -83,6 +83,7 @@ SINCE = {"torch.utils._python_dispatch:TorchDispatchMode._should_skip_dynamo": (
 
 OF_INSTANCES = {
     "_checkpoint_wrapped_module",  # in the full names of what is wrapped
+    "_comm_hooks",
     "_ddp_params_and_buffers_to_ignore",
     "_device_to_params_per_rank_cache",
     "_divide_by_initial_world_size",

@@ -47,7 +47,7 @@ def held(parameter: nn.Parameter, further: int) -> bool:
         parameter: The parameter.
         further: How many more references to it are unaccounted for than to one just made.
     """
-    if further <= 0 or _caller(sys._getframe(2)).f_code in _MAKING:
+    if further <= 0 or caller(sys._getframe(2)).f_code in _MAKING:
         return False
     if next(tables_with(parameter), None) is not None or holders([parameter]):
         return True
@@ -72,16 +72,16 @@ def unaccounted(parameter: nn.Parameter) -> int:
 
 def _frames(hook: FrameType) -> list[FrameType]:
     """Return the frames from the hook to the module's constructor, or only to what registers."""
-    caller, frames = _caller(hook.f_back), [hook]
-    last = constructor(caller)
+    registrar, frames = caller(hook.f_back), [hook]
+    last = constructor(registrar)
     while (following := frames[-1].f_back) is not None and frames[-1] is not last:
-        if following is caller and last is None:
+        if following is registrar and last is None:
             break
         frames.append(following)
     return frames
 
 
-def _caller(frame: FrameType | None) -> FrameType:
+def caller(frame: FrameType | None) -> FrameType:
     """Return what called torch's functions that register a parameter."""
     assert frame is not None
     while frame.f_code.co_name in ("register_parameter", "__setattr__") and frame.f_back:

@@ -183,16 +183,19 @@ def pin(root: Root, module: nn.Module, name: str, parameter: nn.Parameter) -> No
     table_of(module)  # copies of the module are seen through its table
 
 
+def follow(root: Root, former: torch.Tensor | None, parameter: torch.Tensor | None) -> None:
+    """Keep the value of what comes in the place of a parameter, if that one's is kept."""
+    pins = root.pins
+    if isinstance(pins, Pins) and parameter is not None and pins.mode.pinned(former):
+        pins.pin(parameter)
+
+
 def _follow_copies(original: SpecTable, copied: SpecTable) -> None:
     """Pin the copies of pinned parameters: nn.Transformer initialises the copies it made."""
     link = current.get()
-    pins = None if link is None else link.root.pins
-    if not isinstance(pins, Pins):
-        return
-    for name, parameter in original.parameters.items():
-        copy = copied.parameters.get(name)
-        if copy is not None and pins.mode.pinned(parameter):
-            pins.pin(copy)
+    if link is not None:
+        for name, parameter in original.parameters.items():
+            follow(link.root, parameter, copied.parameters.get(name))
 
 
 copy_listeners.append(_follow_copies)

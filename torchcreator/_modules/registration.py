@@ -14,14 +14,14 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from torchcreator._chain.complaints import explain, returned_none, warn_uninitialised
 from torchcreator._chain.default import adopt
-from torchcreator._chain.open_scopes import Link, current
+from torchcreator._chain.open_scopes import Link, Step, current
 from torchcreator._chain.scope import current_chain
 from torchcreator._chain.target import target as _target
 from torchcreator._errors import CreatorResultError, shown
 from torchcreator._modules import ownership, pinned
-from torchcreator._modules.stock_parameter import AUTO, NONE, StockTarget
+from torchcreator._modules.stock_parameter import AUTO, NONE, LoadedTarget, StockTarget
 from torchcreator._spec.spec import VariableSpec
-from torchcreator._spec.table import OWN, TABLE, declaration_of, declare, is_declared
+from torchcreator._spec.table import OWN, declaration_in, declaration_of, declare
 from torchcreator._torch import hooks
 from torchcreator._torch.dtensor import is_sharded
 from torchcreator._torch.fakes import is_fake
@@ -53,16 +53,17 @@ def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Pa
         # parameter may leave this module again.
         declare(module, name, own)
         return None
-    if link is None or link.module_step is None or isinstance(module, _NEVER):
+    if link is None:
         return None
     registrar = sys._getframe(2)
     fresh, count = (
         ownership.FRESH[registrar.f_code is ownership.SETATTR],
         sys.getrefcount(parameter),
     )
-    if _in_another_form(registrar) or (
-        TABLE in module.__dict__ and is_declared(module, name) and is_sharded(parameter)
-    ):
+    caller = ownership.caller(registrar)
+    if caller.f_code is LOADING:
+        return _loaded(link, module, name, parameter)
+    if link.module_step is None or _in_another_form(caller, module, name, parameter):
         return None
     if count > fresh.counted:
         further = ownership.unaccounted(parameter) - fresh.unaccounted
@@ -74,23 +75,41 @@ def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Pa
     return _create(link, module, name, parameter)
 
 
-def _in_another_form(frame: FrameType | None) -> bool:
-    """Return whether torch registers, in another form, what the module holds already.
+def _in_another_form(
+    caller: FrameType, module: nn.Module, name: str, parameter: nn.Parameter
+) -> bool:
+    """Return whether torch registers, in another form, what the module holds already."""
+    return (
+        isinstance(module, _NEVER)
+        or caller.f_globals.get("__name__", "").startswith(_REFORMING)
+        or (is_sharded(parameter) and declaration_in(module, name) is not None)
+    )
 
-    Args:
-        frame: What called ``register_parameter``.
+
+def _loaded(
+    link: Link, module: nn.Module, name: str, parameter: nn.Parameter
+) -> nn.Parameter | None:
+    """Let a load's values land, in the dtype and on the device that creators want them in.
+
+    Creators are asked where the load brings another form than the parameter had that it replaces.
     """
-    while frame is not None and frame.f_code.co_name in ("register_parameter", "__setattr__"):
-        frame = frame.f_back
-    if frame is None:
-        return False
-    caller: str = frame.f_globals.get("__name__", "")
-    return frame.f_code is LOADING or caller.startswith(_REFORMING)
+    former, arrived = module._parameters.get(name), parameter
+    if former is None:
+        return None
+    if (former.dtype, former.device) != (parameter.dtype, parameter.device):
+        step = link.step if OWN in former.__dict__ else link.module_step
+        declaration = None if step is None else declaration_of(former)
+        if declaration is not None:
+            target = LoadedTarget(module, declaration.name, parameter)
+            _through(step, target)
+            arrived = parameter if target.made is None else target.made
+    pinned.follow(link.root, former, arrived)
+    return arrived
 
 
 def _create(link: Link, module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter:
     target = StockTarget(module, name, parameter)
-    made = _through(link, target)
+    made = _through(link.module_step, target)
     if not isinstance(made, nn.Parameter):
         raise CreatorResultError(
             f"A creator returned {shown(made)} for {target}.",
@@ -113,9 +132,9 @@ def _is_nowhere(parameter: nn.Parameter) -> bool:
     return is_lazy(parameter) or parameter.is_meta or is_fake(parameter)
 
 
-def _through(link: Link, target: StockTarget) -> Any:
-    assert link.module_step is not None  # _on_register asked
-    creator, onward = link.module_step
+def _through(step: Step | None, target: StockTarget) -> Any:
+    assert step is not None  # the callers asked
+    creator, onward = step
     shape, dtype, device = target.form
     token = _target.set(target)
     try:

@@ -97,6 +97,32 @@ class StockTarget:
         return f"{type(self.module).__name__}.{self.name}"
 
 
+class LoadedTarget(StockTarget):
+    """A parameter that a load puts in another one's place; its value stays what was loaded."""
+
+    __slots__ = ()
+
+    def __init__(self, module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        # The caller's state dict may hold the parameter itself.
+        own = nn.Parameter(parameter.detach(), parameter.requires_grad)
+        super().__init__(module, name, own)
+
+    def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
+        """Return what was loaded as it is asked for; on meta it would be lost."""
+        device, dtype = asked.device, asked.dtype
+        if device is not None and device.type == "meta":
+            device = None
+        if dtype is not None and not _converts(self.parameter.dtype, dtype):
+            dtype = None
+        asked = asked._replace(shape=None, dtype=dtype, device=device)
+        return super().fill(None, asked)
+
+
+def _converts(loaded: torch.dtype, asked: torch.dtype) -> bool:
+    """Return whether numbers stay what they are: integers may be a quantised file's."""
+    return loaded.is_floating_point and asked.is_floating_point
+
+
 def moves(parameter: nn.Parameter, asked: Asked) -> bool:
     if asked.dtype is not None and asked.dtype != parameter.dtype:
         return True

@@ -16,7 +16,7 @@ from torchcreator._spec.enums import VariableAggregation, VariableSynchronizatio
 from torchcreator._spec.live_modules import full_name
 from torchcreator._spec.spec import VariableSpec, policy_epoch
 from torchcreator._spec.table import specs_of
-from torchcreator._torch.hosts import current_graph_task, ddp_parameters
+from torchcreator._torch.hosts import current_graph_task, ddp_parameters, is_sharded_by_fsdp
 
 _is_trained = attrgetter("requires_grad")
 _PER_RANK = (VariableSynchronization.NONE, VariableSynchronization.ON_READ)
@@ -95,7 +95,8 @@ class Audit:
 def _is_neglected(parameter: torch.Tensor, spec: VariableSpec) -> bool:
     """Return whether a variable that nobody of ours owns asks for somebody."""
     if spec.synchronization in _PER_RANK:
-        return id(parameter) in ddp_parameters()  # which overwrites and averages what is to differ
+        # Who overwrites or cuts up, and averages, what is to differ.
+        return id(parameter) in ddp_parameters() or is_sharded_by_fsdp(parameter)
     if spec.process_group is not None:
         group = spec.group()
         return dist.get_rank(group) >= 0 and dist.get_world_size(group) > 1
@@ -116,6 +117,15 @@ def _neglected(parameter: torch.Tensor, spec: VariableSpec) -> DistributedError:
         "torchcreator.distributed.data_parallel(model), or call aggregate_gradients(model)."
     )
     if spec.synchronization in _PER_RANK:
+        if is_sharded_by_fsdp(parameter):
+            return DistributedError(
+                f"Variable {name!r} has a value per rank ({spec.synchronization.name}), and FSDP2 "
+                "has sharded it.",
+                "It is one value of which each rank has a part, and its gradient is averaged. "
+                "Nothing is written yet in this step.",
+                "Pass ignored_params=torchcreator.distributed.per_rank_parameters(model) to every "
+                "fully_shard() call, and call aggregate_gradients(model).",
+            )
         return DistributedError(
             f"Variable {name!r} has a value per rank ({spec.synchronization.name}), and is in the "
             "hands of a DistributedDataParallel that does not know of it.",
@@ -141,6 +151,25 @@ def per_rank_averaged(parameter: torch.Tensor) -> DistributedError:
         "The ranks' values would become one. Nothing is written yet in this step.",
         "Give such variables an optimizer of their own.",
     )
+
+
+def refuse_overlap(parameters: Sequence[torch.Tensor]) -> None:
+    """Raise if a ZeroRedundancyOptimizer that overlaps with DDP has what DDP leaves out.
+
+    Raises:
+        DistributedError: It has, and would leave that as it is, without a word.
+    """
+    for p, spec in zip(parameters, specs_of(parameters), strict=True):
+        per_rank = spec is not None and spec.synchronization in _PER_RANK
+        if p.requires_grad and spec is not None and (per_rank or spec.process_group is not None):
+            raise DistributedError(
+                f"Variable {_name(p)!r} has a "
+                + ("value per rank" if per_rank else "process group of its own")
+                + ", and ZeroRedundancyOptimizer overlaps with DDP.",
+                "With overlap_with_ddp=True it steps what is in DDP's buckets, inside the "
+                "backward, and nothing else: DDP leaves such a variable out.",
+                "Leave overlap_with_ddp out, or give such variables an optimizer of their own.",
+            )
 
 
 def _came_late(names: Iterable[str]) -> DistributedError:

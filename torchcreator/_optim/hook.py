@@ -16,7 +16,7 @@ from torch.optim.optimizer import (
 )
 
 from torchcreator._errors import ConstraintError, VariableTypeError, shown
-from torchcreator._optim.audit import Audit, many_ranks, per_rank_averaged
+from torchcreator._optim.audit import Audit, many_ranks, per_rank_averaged, refuse_overlap
 from torchcreator._optim.averaged import averages, project_sequences
 from torchcreator._optim.groups import Constrained, Group
 from torchcreator._optim.held import Held
@@ -88,12 +88,11 @@ class OptimizerPlan(Plan):
         """Make sure that what several ranks are to agree on is carried out by somebody."""
         if self.audit is None or not self.audit.fits():
             self.audit = Audit(self.parameters())
-            if (
-                self.audit.per_rank
-                and is_zero_redundancy(optimizer)
-                and not overlaps_with_ddp(optimizer)
-            ):
-                step_on_every_rank(optimizer, self.audit.per_rank)
+            if is_zero_redundancy(optimizer):
+                if overlaps_with_ddp(optimizer):
+                    refuse_overlap(self.parameters())
+                elif self.audit.per_rank:
+                    step_on_every_rank(optimizer, self.audit.per_rank)
             if (self.audit.per_rank or self.groups) and is_averaged_afterwards(optimizer):
                 self._say_that_averages_follow()
         self.audit.check()

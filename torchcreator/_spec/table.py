@@ -63,7 +63,7 @@ class SpecTable:
             pieces: Any = parametrizations[name]
             for local, part in pieces._parameters.items():
                 whole = local == "original"
-                if not is_declared(pieces, local):  # by itself, since it was split
+                if declaration_in(pieces, local) is None:  # by itself, since it was split
                     yield part, declaration if whole else declaration.inherited()
         elif (original := self.parameters.get(f"{name}_orig")) is not None:
             if f"{name}_orig" not in self.declared:
@@ -133,10 +133,10 @@ def undeclare(module: nn.Module, name: str) -> None:
         table.declared.pop(name, None)
 
 
-def is_declared(module: nn.Module, name: str) -> bool:
-    """Return whether a module's table has a declaration under a local name."""
+def declaration_in(module: nn.Module, name: str) -> VariableSpec | None:
+    """Return what a module's table has under a local name, or None."""
     table: SpecTable | None = module.__dict__.get(TABLE)
-    return table is not None and name in table.declared
+    return None if table is None else table.declared.get(name)
 
 
 def declaration_of(parameter: torch.Tensor) -> VariableSpec | None:

@@ -201,6 +201,11 @@ def all_sharded_parameters() -> list[ShardedParameter]:
     return [p for m in modules if hasattr(m, "_get_fsdp_state") for p in sharded_parameters(m)]
 
 
+def is_sharded_by_fsdp(parameter: torch.Tensor) -> bool:
+    """Return whether FSDP2 has this parameter in shards, on several ranks."""
+    return any(p.sharded is parameter and p.size > 1 for p in all_sharded_parameters())
+
+
 def moved(module: nn.Module) -> None:
     """Let an FSDP2 module take notice that its own sharded parameters have other memory."""
     module._apply(lambda tensor: tensor, recurse=False)
@@ -221,6 +226,17 @@ def is_zero_redundancy(optimizer: torch.optim.Optimizer) -> bool:
 def overlaps_with_ddp(optimizer: Any) -> bool:
     """Return whether a ZeroRedundancyOptimizer steps inside DDP's backward."""
     return bool(optimizer._overlap_with_ddp)
+
+
+def overlapping_optimizer(ddp: DistributedDataParallel) -> torch.optim.Optimizer | None:
+    """Return the ZeroRedundancyOptimizer that a DDP's communication hook steps, if one does."""
+    for hook, _ in ddp._comm_hooks:
+        for cell in getattr(hook, "__closure__", None) or ():
+            held: Any = cell.cell_contents
+            if issubclass(type(held), torch.optim.Optimizer) and is_zero_redundancy(held):
+                optimizer: torch.optim.Optimizer = held
+                return optimizer
+    return None
 
 
 def step_on_every_rank(optimizer: Any, parameters: list[torch.Tensor]) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from torchcreator._build.context import building
 from torchcreator._chain.target import target
 from torchcreator._modules.pinned import constructing
+from torchcreator._modules.stock_parameter import LoadedTarget
 from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.table import OWN, attach
 from torchcreator._spec.types import VariableKwargs
@@ -30,11 +31,18 @@ def is_valued(parameter: nn.Parameter) -> bool:
     return waiting is None or waiting.made is not parameter or getattr(waiting, "valued", True)
 
 
+def is_assigned() -> bool:
+    """Return whether a load asks which dtype and device its values, which stay, are wanted in."""
+    return isinstance(target.get(), LoadedTarget)
+
+
 def is_loaded(kwargs: VariableKwargs) -> bool:
     """Return whether a parameter takes the place of one that its module was constructed with.
 
     Whoever puts it there, a library that loads weights say, means the value that it has.
     """
+    if is_assigned():
+        return True
     module, name = kwargs.get("module"), kwargs.get("name")
     if module is None or building.get() is not None or module._parameters.get(name or "") is None:
         return False

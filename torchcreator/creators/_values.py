@@ -21,7 +21,7 @@ from torchcreator._errors import (
 )
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._choice import Choice, ready
-from torchcreator.creators._made import is_loaded
+from torchcreator.creators._made import is_assigned, is_loaded
 
 
 def initialize(function: Callable[..., Any], **chosen: Unpack[Choice]) -> Creator:
@@ -148,7 +148,7 @@ def share(**chosen: Unpack[Choice]) -> Creator:
     @ready("share", choice=chosen)
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
         name = kwargs.get("name")
-        if name is None:
+        if name is None or is_assigned():
             return next_creator(**kwargs)
         is_local = kwargs.get("module") is not None and building.get() is None
         if (parameter := known.get(name)) is None:

@@ -18,6 +18,7 @@ from torchcreator._errors import (
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
 from torchcreator.creators._choice import Choice, ready
 from torchcreator.creators._ledger import Ledger
+from torchcreator.creators._made import is_assigned
 
 
 def record(ledger: Ledger, **chosen: Unpack[Choice]) -> Creator:
@@ -88,6 +89,8 @@ def forbid(*, reason: str = "", **chosen: Unpack[Choice]) -> Creator:
 
     @ready("forbid", choice=chosen)
     def creator(next_creator: NextCreator, /, **kwargs: Unpack[VariableKwargs]) -> nn.Parameter:
+        if is_assigned():  # nothing is made
+            return next_creator(**kwargs)
         owner = kwargs.get("module")
         name = kwargs.get("name") or UNNAMED
         raise ForbiddenError(

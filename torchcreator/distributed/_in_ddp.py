@@ -13,7 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
-from torchcreator._torch.hosts import joins_unevenly, steps_in_backward
+from torchcreator._optim.audit import refuse_overlap
+from torchcreator._torch.hosts import joins_unevenly, overlapping_optimizer, steps_in_backward
 from torchcreator.distributed._arrivals import ArrivalSet, Factor
 from torchcreator.distributed._equal_ranks import EqualRanks
 from torchcreator.distributed._join import count_in_join
@@ -99,6 +100,8 @@ class InDDP(HeldByDDP):
         """Put back what a conversion has taken away, and see who takes part in this forward."""
         self._arrivals.renew()
         ddp = self._ddp()
+        if ddp is not None and (optimizer := overlapping_optimizer(ddp)) is not None:
+            refuse_overlap([p for group in optimizer.param_groups for p in group["params"]])
         if ddp is not None and joins_unevenly(ddp):
             refuse_held_back(ddp)
             self._present = count_in_join(ddp)

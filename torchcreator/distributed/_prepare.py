@@ -33,7 +33,8 @@ def prepare(model: nn.Module) -> nn.Module:
         The same module.
 
     Raises:
-        DistributedError: The model is wrapped or sharded already.
+        DistributedError: The model is wrapped or sharded already; from its first forward, it was
+            sharded since, and declares what `aggregate_gradients` would carry out.
         VariableTypeError: It is no module.
 
     Example:

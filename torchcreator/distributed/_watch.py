@@ -10,9 +10,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from torchcreator._access.collectives import World
 from torchcreator._errors import DistributedError
+from torchcreator._spec.enums import VariableAggregation
 from torchcreator._torch.hosts import active_ddp
 from torchcreator._torch.modules import forward_pre_hooks
 from torchcreator.distributed import _ddp
+from torchcreator.distributed._fsdp import fsdp_modules
 from torchcreator.distributed._handle import GradientAggregation
 from torchcreator.distributed._in_ddp import InDDP
 from torchcreator.distributed._initial import share
@@ -62,6 +64,9 @@ class Watch:
             self.aggregation.look()
         elif isinstance(model, DistributedDataParallel):
             attach(model)
+        elif self.structure is None:
+            _refuse_shards(model)
+            self.structure = Structure(model)
 
     def _step_back(self, inner: DistributedDataParallel, outer: DistributedDataParallel) -> None:
         """Let a DDP around a DDP reduce alone: both have their hooks on the same gradients."""
@@ -88,6 +93,21 @@ def _refuse_alone(
             "The outer one reduces the gradients, and takes no part in this call.",
             "Call the outer one; or wrap the model once.",
         )
+
+
+def _refuse_shards(model: nn.Module) -> None:
+    """Raise where a model that was prepared is in shards, and declares what nobody carries out."""
+    if not fsdp_modules(model):
+        return
+    for m in survey(model):
+        if m.per_rank or m.has_own_group or m.declared is not VariableAggregation.NONE:
+            raise DistributedError(
+                f"Variable {m.name!r} has a policy, and fully_shard() has the model since "
+                "prepare().",
+                "What prepare() sets up is for a DDP: nobody carries this policy out.",
+                "Write aggregate_gradients(model) after fully_shard(model, ignored_params="
+                "torchcreator.distributed.per_rank_parameters(model)), and leave prepare() out.",
+            )
 
 
 def watch(model: nn.Module, aggregation: GradientAggregation) -> None:

@@ -7,11 +7,17 @@ import copy
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import torchcreator as tc
-from tests.distributed.models import feed
-from torchcreator.distributed import aggregate_gradients, data_parallel
+from tests.distributed.models import feed, whole
+from torchcreator.distributed import (
+    aggregate_gradients,
+    data_parallel,
+    per_rank_parameters,
+    prepare,
+)
 
 
 class One(nn.Module):
@@ -28,12 +34,12 @@ class One(nn.Module):
 def step(model, rank, held=None, **options):
     """Return what one step says, and whether it left the parameters as they were."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0, **options)
-    before = [p.detach().clone() for p in model.parameters()]
+    before = [whole(p).detach().clone() for p in model.parameters()]
     try:
         (model if held is None else held)(feed(rank)).backward()
         optimizer.step()
     except tc.TorchCreatorError as error:
-        same = all(map(torch.equal, before, model.parameters()))
+        same = all(map(torch.equal, before, map(whole, model.parameters())))
         return str(error), same
     return [p.item() for p in model.parameters()]
 
@@ -54,6 +60,38 @@ def in_a_plain_ddp(rank):
 def per_rank_in_a_plain_ddp(rank):
     model = One(synchronization="none")
     return step(model, rank, DistributedDataParallel(model))
+
+
+class Beside(One):
+    """One variable with any declaration, beside one that is as large and declares nothing."""
+
+    def __init__(self, **declared):
+        super().__init__(**declared)
+        self.w = tc.variable([1.0, 1.0], name="w", **declared)
+        self.other = nn.Parameter(torch.ones(2))
+
+    def forward(self, x):
+        return ((self.w + self.other) * x).sum()
+
+
+def per_rank_in_shards(rank):
+    model = Beside(synchronization="none")
+    fully_shard(model)
+    return step(model, rank, foreach=False)
+
+
+def prepared_in_shards(rank, **declared):
+    model = prepare(Beside(**declared))
+    fully_shard(model, ignored_params=per_rank_parameters(model))
+    return step(model, rank, foreach=False)
+
+
+def per_rank_prepared_in_shards(rank):
+    return prepared_in_shards(rank, synchronization="none")
+
+
+def summed_prepared_in_shards(rank):
+    return prepared_in_shards(rank, aggregation="sum")
 
 
 def own_group(rank):
@@ -145,6 +183,9 @@ TOLD = {
     only_the_first: "Variable 'w' declares the aggregation ONLY_FIRST_REPLICA, and nobody",
     in_a_plain_ddp: "declares the aggregation SUM, and nobody carries that out.",
     per_rank_in_a_plain_ddp: "has a value per rank (NONE), and is in the hands of a Distrib",
+    per_rank_in_shards: "Variable 'w' has a value per rank (NONE), and FSDP2 has sharded it.",
+    per_rank_prepared_in_shards: "Variable 'w' has a policy, and fully_shard() has the model",
+    summed_prepared_in_shards: "Variable 'w' has a policy, and fully_shard() has the model",
     own_group: "Variable 'w' declares a group of its own, and nobody carries that out.",
     nested_in_a_part: "Variable '0.0.w' declares the aggregation SUM",
     a_copy: "Variable 'w' declares the aggregation SUM",
@@ -160,6 +201,17 @@ def mean(rank):
 
 def undeclared(rank):
     return step(One(), rank)
+
+
+def undeclared_prepared_in_shards(rank):
+    model = prepare(Beside())
+    fully_shard(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(feed(rank)).backward()
+        optimizer.step()
+    return whole(model.w).tolist()
 
 
 def per_rank(rank):
@@ -190,6 +242,7 @@ def group_of_one(rank):
 LEFT_ALONE = {
     mean: lambda rank: [-rank],
     undeclared: lambda rank: [-rank],
+    undeclared_prepared_in_shards: lambda rank: [-2.0, -2.0],
     per_rank: lambda rank: [-rank],
     per_rank_beside_a_ddp: lambda rank: [-rank],
     set_by_hand: lambda rank: [0.0],

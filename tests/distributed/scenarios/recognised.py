@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from unittest import mock
 
 import torch
 import torch.distributed as dist
@@ -12,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import torchcreator as tc
 from tests.distributed.models import feed, whole
-from torchcreator.distributed import aggregate_gradients, data_parallel
+from torchcreator.distributed import aggregate_gradients, data_parallel, prepare
 
 
 class Three(nn.Module):
@@ -156,6 +157,66 @@ def zero_redundancy(rank):
     return results
 
 
+def overlapping(ddp):
+    """Return a ZeroRedundancyOptimizer that steps inside a DDP's backward, or would."""
+    from torch.distributed.algorithms.ddp_comm_hooks.ddp_zero_hook import hook_with_zero_step
+    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+    from torch.distributed.optim import ZeroRedundancyOptimizer
+
+    optimizer = ZeroRedundancyOptimizer(
+        ddp.parameters(), torch.optim.SGD, overlap_with_ddp=True, lr=1.0
+    )
+    with mock.patch("torch.distributed.get_backend", return_value="nccl"):  # not made for gloo
+        ddp.register_comm_hook(None, hook_with_zero_step(allreduce_hook, ddp, optimizer))
+    return optimizer
+
+
+def prepared_ddp(model):
+    return DistributedDataParallel(prepare(model))
+
+
+def given_policies(model):
+    """Return a DDP that leaves out what is a rank's own, and has policies before its optimizer."""
+    apart = [name for name, p, spec in tc.named_specs(model) if name in ("expert", "grouped")]
+    names = {spelling for name in apart for spelling in (name, f".{name}")}
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, names)
+    ddp = DistributedDataParallel(model)
+    aggregate_gradients(ddp)
+    return ddp
+
+
+def grouped(rank):
+    model = nn.Linear(1, 1)
+    model.grouped = tc.variable([1.0], process_group=dist.group.WORLD, aggregation="mean")
+    return model
+
+
+def overlapping_zero_redundancy(rank):
+    """Return what is said of what DDP leaves out, before a forward and at a step."""
+    said = []
+    for put in (prepared_ddp, given_policies):
+        for make in (Expert, grouped):
+            held = put(make(rank))
+            optimizer = overlapping(held)
+            for act in (lambda held=held: held(torch.ones(1)), optimizer.step):
+                try:
+                    act()
+                except tc.TorchCreatorError as error:
+                    said.append(str(error))
+    return said
+
+
+def overlapping_without_such(rank):
+    """Return whether shared variables alone pass a forward and a step."""
+    model = nn.Linear(1, 1)
+    model.frozen = tc.variable([1.0], synchronization="none", trainable=False)
+    held = prepared_ddp(model)
+    optimizer = overlapping(held)
+    held(torch.ones(1))
+    optimizer.step()
+    return True
+
+
 def post_local_sgd(rank):
     from torch.distributed.algorithms.model_averaging.averagers import PeriodicModelAverager
     from torch.distributed.optim import PostLocalSGDOptimizer
@@ -185,5 +246,7 @@ SCENARIOS = [
     own_group_in_a_join,
     fsdp_divides_by_something_else,
     zero_redundancy,
+    overlapping_zero_redundancy,
+    overlapping_without_such,
     post_local_sgd,
 ]
