@@ -80,8 +80,10 @@ def recreate(model: Model) -> Model:
 
     Raises:
         BuildError: An optimizer holds a parameter that would be replaced, or get another dtype or
-            device; or another module does, outside the model. The model is deferred, or its sharded
-            parameters are gathered; or a creator asks for more than this rank's part of one.
+            device; or another module does, outside the model. (Neither is seen if it was there
+            before a ``gc.freeze()``: call ``gc.unfreeze()`` first.) The model is deferred, or its
+            sharded parameters are gathered; or a creator asks for more than this rank's part of
+            one.
         DistributedError: A host holds a parameter, and has set up for what would be changed.
         CreatorResultError: A creator returned None, or gave a parameter another shape.
         VariableTypeError: It is no module.
