@@ -12,6 +12,9 @@ import torchcreator as tc
 from benchmarks._measure import DEVICE, Pair, question
 from benchmarks._run import main
 from benchmarks.stock_modules import identity
+from torchcreator._chain.open_scopes import current
+from torchcreator._modules.registration import through
+from torchcreator._modules.stock_parameter import StockTarget
 
 PARAMETERS = 1000
 PASSING = f"`recreate` of {PARAMETERS:,} parameters, a creator that passes on"
@@ -68,6 +71,31 @@ def against_by_hand() -> Iterator[Pair]:
     yield ours, lambda: _by_hand(model)
 
 
+def _by_the_chain(model: nn.Module) -> None:
+    """Let each parameter pass the open scope as a stock module's does, to the true end."""
+    list(model.named_parameters())
+    with tc.creator_scope(identity):
+        link = current.get()
+        assert link is not None
+        for name, parameter in model.named_parameters():
+            through(link.module_step, StockTarget(model, name, parameter))
+
+
+@question(PASSING, against="2 × `named_parameters()` and the chain that stock modules pass")
+def against_the_chain() -> Iterator[Pair]:
+    """Time it against two passes over the parameters, and the true chain for each.
+
+    The true end does more than the one by hand: it looks whether all keywords came back.
+    """
+    model = finished()
+
+    def ours() -> None:
+        with tc.creator_scope(identity):
+            tc.recreate(model)
+
+    yield ours, lambda: _by_the_chain(model)
+
+
 @question(PASSING, against="`list(model.named_parameters())`")
 def against_named_parameters() -> Iterator[Pair]:
     """Time it against a pass over the parameters."""
@@ -93,7 +121,7 @@ def against_to() -> Iterator[Pair]:
     yield ours, lambda: theirs.to(torch.bfloat16).to(torch.float32)
 
 
-QUESTIONS = [against_by_hand, against_named_parameters, against_to]
+QUESTIONS = [against_by_hand, against_the_chain, against_named_parameters, against_to]
 
 if __name__ == "__main__":
     main(QUESTIONS)

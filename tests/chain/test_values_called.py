@@ -160,3 +160,41 @@ def test_a_variable_may_be_made_while_another_ones_value_is():
         return inner.detach().sum().reshape(1)
 
     assert tc.variable(outer, shape=(1,)).tolist() == [3.0]
+
+
+class Nothing:
+    """An object that is called without arguments."""
+
+    def __call__(self):
+        return torch.ones(2)
+
+
+class Wrapped(Nothing):
+    """An object that says by ``__wrapped__`` what it takes."""
+
+    def __init__(self, function):
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args):
+        return self.__wrapped__(*args)
+
+
+class Filling:
+    """An object that is called with a tensor."""
+
+    def __call__(self, tensor):
+        return tensor.fill_(1.0)
+
+
+OBJECTS = {
+    "without arguments": Nothing(),
+    "with a tensor": Filling(),
+    "wrapping an initialiser": Wrapped(nn.init.ones_),
+    "wrapping a lambda": Wrapped(lambda: torch.ones(2)),
+}
+
+
+@pytest.mark.parametrize("case", OBJECTS)
+def test_objects_are_called_as_their_signature_says(case):
+    """An object with a ``__call__`` is the value or an in-place initialiser, as a function is."""
+    assert tc.variable(OBJECTS[case], shape=(2,)).tolist() == [1.0, 1.0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
 from typing_extensions import Unpack
 
@@ -58,6 +60,7 @@ tc.varable(1.0)  # type: ignore[attr-defined]  # maybe "variable"
 
 tc.build(nn.Linear, 2, 2, bias="no")  # type: ignore[arg-type]  # incompatible type "str"; expected "bool"
 tc.build(nn.Linear, 2, 2, nonsense=3)  # type: ignore[call-arg]  # Unexpected keyword argument "nonsense"
+tc.build(partial(nn.Linear, 2, 2, bias="no"), seed=0)  # type: ignore[arg-type]  # expected "bool"
 tc.build(nn.Linear, 2)  # type: ignore[call-overload]  # No overload variant of "build" matches
 tc.defer(nn.Linear, 2, "2")  # type: ignore[call-overload]  # No overload variant of "defer" matches
 tc.recreate(nn.Linear)  # type: ignore[type-var]  # "recreate" cannot be "type[Linear]"

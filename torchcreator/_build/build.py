@@ -72,7 +72,9 @@ def build(  # type: ignore[misc]  # it takes some of them for its own
             has a parameter of that name is passed it too.
         seed: The seed of the streams, or None for the default generator. A factory that has a
             parameter of that name gets it otherwise: ``build(partial(factory, seed=1), seed=0)``.
-        **kwargs: Its keyword arguments.
+        **kwargs: Its keyword arguments. Type checkers compare ``args`` and ``kwargs`` with the
+            factory where neither ``device`` nor ``seed`` is passed, which Python's types leave no
+            room for beside them; else ``build(partial(factory, ...), seed=0)`` is compared.
 
     Returns:
         What the factory returned.

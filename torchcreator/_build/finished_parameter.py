@@ -15,7 +15,6 @@ from torchcreator._chain.default import adopt
 from torchcreator._chain.initial_value import wanted
 from torchcreator._chain.scope import current_chain
 from torchcreator._chain.target import Asked
-from torchcreator._chain.target import target as _target
 from torchcreator._errors import CreatorResultError, VariableValueError, shown
 from torchcreator._modules.stock_parameter import moves
 from torchcreator._recorder.boxes import Region
@@ -25,43 +24,12 @@ from torchcreator._spec.spec import VariableSpec, spec_from
 from torchcreator._spec.types import Creator, NextCreator
 
 AUTO, NONE = VariableSynchronization.AUTO, VariableAggregation.NONE
-Place = tuple[nn.Module, str]
+Place = tuple[str, nn.Module, str]
+"""A full name of a parameter, the module that has it, and the last part of the name."""
 
 
-class CurrentValue:
-    """The value that a finished parameter has, copied when it is called.
-
-    This is the ``initial_value`` that creators see: ``lambda: 2 * initial_value()`` works, and so
-    does ``initial_value[2:5]``.
-    """
-
-    __slots__ = ("name", "tensor")
-
-    def __init__(self, tensor: torch.Tensor, name: str) -> None:
-        self.tensor = tensor
-        self.name = name
-
-    @property
-    def shape(self) -> torch.Size:
-        """The shape of the whole value."""
-        return self.tensor.shape
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the parameter."""
-        return self.tensor.dtype
-
-    def __call__(self) -> torch.Tensor:
-        return _as_asked(self.tensor.detach())
-
-    def __getitem__(self, index: Any) -> torch.Tensor:
-        return _as_asked(self.tensor.detach()[index])
-
-    def __repr__(self) -> str:
-        return f"<value of {self.name!r}>"
-
-
-def _as_asked(value: torch.Tensor) -> torch.Tensor:
+def as_asked(value: torch.Tensor) -> torch.Tensor:
+    """Return a copy of a value, in the form that is asked for."""
     asked = wanted()  # by the end of the chain, if a creator put a callable around this one
     dtype, device = (None, None) if asked is None else (asked.dtype, asked.device)
     return value.to(device, dtype, copy=True)
@@ -70,27 +38,22 @@ def _as_asked(value: torch.Tensor) -> torch.Tensor:
 class FinishedTarget:
     """A parameter of a finished model that waits for its creators' decision.
 
+    It is the ``initial_value`` that they see, too: ``lambda: 2 * initial_value()`` works, and so
+    does ``initial_value[2:5]``. What they get is a copy of the value that the parameter had.
+
     Until `settle`, what they decide can be undone. A new value is in memory of its own so far, so
     the parameter's own still has the old one.
     """
 
-    __slots__ = (
-        *(
-            "as_it_was",
-            "declared",
-            "grad",
-            "handed",
-            "made",
-            "module",
-            "name",
-            "names",
-            "old",
-            "parameter",
-            "places",
-        ),
-        *("returned", "spec", "value"),
-    )
     region: Region | None = None
+    as_it_was = lazy = False
+    handed: VariableSpec | None = None
+    device: torch.device | None = None
+    made: nn.Parameter | None = None
+    returned: nn.Parameter | None = None
+    spec: VariableSpec | None = None
+    old: torch.Tensor | None = None
+    grad: torch.Tensor | None = None
 
     def __init__(
         self,
@@ -102,46 +65,38 @@ class FinishedTarget:
     ) -> None:
         self.module: nn.Module | None = module
         self.name = name
-        self.names = [name]
-        self.places: list[Place] = [(module, local)]
+        self.places: list[Place] = [(name, module, local)]
         self.parameter = parameter
         self.declared = declared
-        self.value: Any = None
-        self.handed: tuple[Any, ...] | None = None
-        self.made: nn.Parameter | None = None
-        self.returned: nn.Parameter | None = None
-        self.spec: VariableSpec | None = None
-        self.old: torch.Tensor | None = None
-        self.grad: torch.Tensor | None = None
-        self.as_it_was = False
 
     def ask(self, creator: Creator, onward: NextCreator) -> None:
         """Call the creators, and keep what they return."""
         parameter, name, module = self.parameter, self.name, self.module
-        lazy = type(parameter) is not nn.Parameter and is_lazy(parameter)
+        if type(parameter) is not nn.Parameter:
+            self.lazy = is_lazy(parameter)
+        lazy = self.lazy
         shape = None if lazy else parameter.shape
-        trainable, dtype, device = parameter.requires_grad, parameter.dtype, parameter.device
-        value = None if lazy else self.current()
-        constraint = caching = tags = None
-        group: Any = None
-        synchronization, aggregation, known = AUTO, NONE, not lazy
-        if self.declared is not None:  # what was declared holds, but for trainable
-            (
-                _, _, _, _, constraint, synchronization, aggregation, caching, group, tags, known,
-            ) = self.declared  # fmt: skip
-            tags = {k: v for k, v in tags.items() if k != "names"} if tags else None
-        if len(self.names) > 1:
-            tags = {**(tags or {}), "names": tuple(self.names)}
-        self.value = value
-        self.handed = (
-            trainable, known, caching, name, dtype, constraint, synchronization, aggregation,
-            shape, device, group, tags, module,
+        trainable, dtype = parameter.requires_grad, parameter.dtype
+        self.device = device = parameter.device
+        # What was declared holds, but for trainable.
+        group: Any
+        constraint, synchronization, aggregation, caching, group, tags, known = (
+            (None, AUTO, NONE, None, None, {}, not lazy)
+            if self.declared is None
+            else self.declared[4:]
+        )
+        if tags or len(self.places) > 1:
+            tags = {key: tag for key, tag in tags.items() if key != "names"}
+            if len(self.places) > 1:
+                tags["names"] = tuple([name for name, _, _ in self.places])
+        self.handed = spec_from(
+            (name, shape, dtype, trainable, constraint, synchronization, aggregation, caching,
+             group, tags, known)
         )  # fmt: skip
-        token = _target.set(self)
         try:
             made: Any = creator(
                 onward,
-                initial_value=value,
+                initial_value=None if lazy else self,
                 trainable=trainable,
                 validate_shape=known,
                 caching_device=caching,
@@ -153,55 +108,73 @@ class FinishedTarget:
                 shape=shape,
                 device=device,
                 process_group=group,
-                tags=tags,
+                tags=tags or None,
                 module=module,
             )
         except (RecursionError, TypeError) as error:
             explain(error, FinishedTarget.ask, current_chain(adopt), name)
-        finally:
-            _target.reset(token)
+        if made is not parameter:
+            self._check(made, creator)
+            self.as_it_was = False
+        self.returned = made
+
+    def _check(self, made: Any, creator: Creator) -> None:
+        """Refuse what can take no parameter's place."""
         if made is None:
-            raise returned_none(creator, name)
+            raise returned_none(creator, self.name)
         if not isinstance(made, nn.Parameter):
             raise CreatorResultError(
-                f"A creator returned {shown(made)} for {name!r}.",
+                f"A creator returned {shown(made)} for {self.name!r}.",
                 "A module holds torch.nn.Parameter objects.",
                 "Return next_creator(**kwargs), or torch.nn.Parameter(...).",
             )
-        self.returned = made
-        self.as_it_was = self.as_it_was and made is parameter
 
-    def current(self) -> Any:
-        """Return the value as creators receive it."""
-        return CurrentValue(self.parameter, self.name)
+    @property
+    def value(self) -> Any:
+        """The value as creators receive it: None if it is lazy."""
+        return None if self.lazy else self
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the whole value."""
+        return self.parameter.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the parameter had."""
+        return self._before().dtype
+
+    def _before(self) -> torch.Tensor:
+        return self.parameter if self.old is None else self.old
+
+    def __call__(self) -> torch.Tensor:
+        return as_asked(self._before().detach())
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        return as_asked(self._before().detach()[index])
+
+    def __repr__(self) -> str:
+        return f"<value of {self.name!r}>"
 
     def adopted(self) -> nn.Parameter:
-        """Return the parameter as it is, declared to be what it is."""
-        (
-            trainable, known, caching, name, dtype, constraint, synchronization, aggregation,
-            shape, _, group, tags, _,
-        ) = self.handed or ()  # fmt: skip
-        self.spec = spec_from(
-            (name, shape, dtype, trainable, constraint, synchronization, aggregation, caching,
-             group, tags or {}, known)
-        )  # fmt: skip
-        self.as_it_was, self.made = True, self.parameter
+        """Return the parameter as it is, declared to be what its creators were told."""
+        self.spec, self.made, self.as_it_was = self.handed, self.parameter, True
         return self.parameter
 
     def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
         """Return the parameter with ``data`` in it, or its own value in the form asked for."""
         parameter = self.parameter
-        if self.value is None and data is not None:
+        if self.lazy and data is not None:
             raise VariableValueError(
                 f"A creator set the initial_value of the lazy parameter {self.name!r}.",
                 "Its shape is not known before the first forward, which then initialises it.",
                 "Leave initial_value as None where shape is None.",
             )
         shape = asked.shape if data is None else data.shape
-        if shape is not None and self.value is not None and shape != parameter.shape:
+        if shape is not None and not self.lazy and shape != parameter.shape:
             raise other_shape(self.name, parameter.shape, shape)
         if data is None and moves(parameter, asked):
-            own = parameter.data if self.value is None else parameter.detach()
+            own = parameter.data if self.lazy else parameter.detach()
             data = own.to(asked.device, asked.dtype)
         if data is not None:
             self._put(data)
@@ -211,10 +184,7 @@ class FinishedTarget:
     def _put(self, data: torch.Tensor) -> None:
         parameter = self.parameter
         self.old, self.grad = parameter.data, parameter.grad
-        if self.value is not None:
-            self.value.tensor = self.old
-        lazy = self.value is None
-        if not lazy and data.is_inference() is not parameter.is_inference():
+        if not self.lazy and data.is_inference() is not parameter.is_inference():
             with _as(parameter):
                 data = data.clone()
         _set(parameter, data, self.grad)
@@ -246,7 +216,7 @@ class FinishedTarget:
         if self.old is not None:
             _set(self.parameter, self.old, self.grad)
         if self.handed is not None:
-            require(self.parameter, grad=self.handed[0])
+            require(self.parameter, grad=self.handed.trainable)
 
 
 def require(parameter: nn.Parameter, *, grad: bool) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchcreator._build.finished_parameter import FinishedTarget, require
+from torchcreator._build.finished_parameter import FinishedTarget, as_asked, require
 from torchcreator._build.recorded_parameter import other_shape
 from torchcreator._build.sharded_parameter import other_dtype, own_parameter
-from torchcreator._chain.initial_value import wanted
 from torchcreator._chain.target import Asked
 from torchcreator._errors import BuildError, CreatorResultError
 from torchcreator._recorder.boxes import Region, boxes_of, common, cut, region_in, whole
@@ -18,51 +17,12 @@ from torchcreator._spec.spec import VariableSpec
 from torchcreator._spec.types import Creator, NextCreator
 
 
-class CurrentShard:
-    """The value that a sharded parameter has, of which this rank's part can be had, copied.
-
-    This is the ``initial_value`` that creators see. Slices outside of that part, and a call for
-    the whole, are an error: the rest is on other ranks.
-    """
-
-    def __init__(
-        self, parameter: torch.Tensor, local: torch.Tensor, region: Region, name: str
-    ) -> None:
-        self.shape = parameter.shape
-        self.dtype = parameter.dtype
-        self.local = local
-        self._region = region
-        self._name = name
-
-    def __call__(self) -> torch.Tensor:
-        return self[...]
-
-    def __getitem__(self, index: Any) -> torch.Tensor:
-        everything = whole(self.shape)
-        region = [[one] for one in everything] if index is ... else region_in(index, self.shape)
-        asked = wanted()
-        for box, place in boxes_of(self._region) if region is not None else ():
-            ((wished, _),) = boxes_of(region or ())
-            if common(box, wished) == wished:
-                pairs = zip(wished, box, place, strict=True)
-                inner = [(a - c + e, b - c + e) for (a, b), (c, _), (e, _) in pairs]
-                part = cut(self.local, tuple(inner)).detach()
-                dtype, device = (None, None) if asked is None else (asked.dtype, asked.device)
-                return part.to(device, dtype, copy=True)
-        raise BuildError(
-            f"More than this rank's part of {self._name!r} is asked for, which is sharded.",
-            "The rest is on other ranks, and creation never communicates.",
-            "Slice it as it is sharded; or recreate the model before it is sharded.",
-        )
-
-    def __repr__(self) -> str:
-        return f"<value of {self._name!r}>"
-
-
 class FinishedShard(FinishedTarget):
-    """A sharded parameter of a finished model that waits for its creators' decision."""
+    """A sharded parameter of a finished model that waits for its creators' decision.
 
-    __slots__ = ("_elsewhere", "_local", "region")
+    As the ``initial_value`` that they see, it has this rank's part, copied. Slices outside of that
+    part, and a call for the whole, are an error: the rest is on other ranks.
+    """
 
     def __init__(
         self,
@@ -79,9 +39,29 @@ class FinishedShard(FinishedTarget):
         self._local = shards.local_part(parameter)
         self._elsewhere: torch.device | None = None
 
-    def current(self) -> Any:
-        """Return the value as creators receive it."""
-        return CurrentShard(self.parameter, self._local, self.region, self.name)
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the parameter."""
+        return self.parameter.dtype
+
+    def __call__(self) -> torch.Tensor:
+        return self[...]
+
+    def __getitem__(self, index: Any) -> torch.Tensor:
+        everything = whole(self.shape)
+        region = [[one] for one in everything] if index is ... else region_in(index, self.shape)
+        local = self._local if self.old is None else self.old
+        for box, place in boxes_of(self.region) if region is not None else ():
+            ((wished, _),) = boxes_of(region or ())
+            if common(box, wished) == wished:
+                pairs = zip(wished, box, place, strict=True)
+                inner = [(a - c + e, b - c + e) for (a, b), (c, _), (e, _) in pairs]
+                return as_asked(cut(local, tuple(inner)).detach())
+        raise BuildError(
+            f"More than this rank's part of {self.name!r} is asked for, which is sharded.",
+            "The rest is on other ranks, and creation never communicates.",
+            "Slice it as it is sharded; or recreate the model before it is sharded.",
+        )
 
     def ask(self, creator: Creator, onward: NextCreator) -> None:
         """Call the creators, and keep what they return."""
@@ -101,7 +81,6 @@ class FinishedShard(FinishedTarget):
             self._elsewhere = device  # told at the end: a checkpoint that does not fit says more
         elif data is not None:
             self.old = self._local.clone()
-            self.value.local = self.old
             self._write(data)
         require(parameter, grad=asked.trainable)
         return parameter
@@ -134,4 +113,4 @@ class FinishedShard(FinishedTarget):
         if self.old is not None:
             self._write(self.old)
         if self.handed is not None:
-            require(self.parameter, grad=self.handed[0])
+            require(self.parameter, grad=self.handed.trainable)

@@ -26,10 +26,8 @@ from torchcreator._torch.hosts import (
 )
 
 _PLAIN = (None, VariableSynchronization.AUTO, VariableAggregation.NONE, None, None, {"names": 0})
-_SET_UP = {"trainable": (0, 3), "synchronization": (6, 5), "aggregation": (7, 6)} | {
-    "process_group": (10, 8)
-}
-"""What a host sets up for: where it was handed to the creators, and where it is in the spec."""
+_SET_UP = ("trainable", "synchronization", "aggregation", "process_group")
+"""What a host sets up for."""
 
 
 def refuse_gathered(modules: Collection[nn.Module], targets: Sequence[FinishedTarget]) -> None:
@@ -156,10 +154,7 @@ def declared_otherwise(target: FinishedTarget) -> str | None:
     handed, spec = target.handed, target.spec
     if handed is None or spec is None:
         return None
-    for word, (before, after) in _SET_UP.items():
-        if handed[before] is not spec[after]:
-            return word
-    return None
+    return next((w for w in _SET_UP if getattr(handed, w) is not getattr(spec, w)), None)
 
 
 def _refuse_optimized(remade: Sequence[tuple[FinishedTarget, str]]) -> None:

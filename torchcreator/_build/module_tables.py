@@ -20,10 +20,9 @@ class Tables:
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         self._modules = list(modules)
         self._held = [
-            (held, {**held})
+            (module, module._parameters.copy(), module._buffers.copy(), module._modules.copy())
             for module in self._modules
-            for held in (module._parameters, module._buffers, module._modules)
-            if type(held) is dict
+            if not isinstance(module, torch.jit.ScriptModule)  # it has them in C++
         ]
         self._first_hook: int = RemovableHandle.next_id
         self._values: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -36,9 +35,11 @@ class Tables:
     def restore(self) -> None:
         """Let the modules have what they had, without the hooks that came since."""
         held: Any
-        for held, before in self._held:
-            held.clear()
-            held.update(before)
+        for module, *before in self._held:
+            now = module._parameters, module._buffers, module._modules
+            for held, had in zip(now, before, strict=True):
+                held.clear()
+                held.update(had)
         for module in self._modules:
             for name, hooks in vars(module).items():
                 if (

@@ -122,7 +122,7 @@ class TrueValue:
 class RecordedTarget:
     """A parameter on meta that waits for its creators' decision."""
 
-    handed = None  # its creators are always heard: what they answer goes elsewhere
+    handed = device = None  # its creators are always heard: what they answer goes elsewhere
     region = None
 
     def __init__(

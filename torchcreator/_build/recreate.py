@@ -25,6 +25,7 @@ from torchcreator._build.references import take_over
 from torchcreator._chain.default import adopt
 from torchcreator._chain.open_scopes import Step
 from torchcreator._chain.scope import current_step
+from torchcreator._chain.target import target as waiting
 from torchcreator._errors import BuildError
 from torchcreator._optim import owners
 from torchcreator._recorder.live_tensors import reached
@@ -79,8 +80,10 @@ def recreate(model: Model) -> Model:
 
     Raises:
         BuildError: An optimizer holds a parameter that would be replaced, or get another dtype or
-            device; or another module does, outside the model. The model is deferred, or its sharded
-            parameters are gathered; or a creator asks for more than this rank's part of one.
+            device; or another module does, outside the model. (Neither is seen if it was there
+            before a ``gc.freeze()``: call ``gc.unfreeze()`` first.) The model is deferred, or its
+            sharded parameters are gathered; or a creator asks for more than this rank's part of
+            one.
         DistributedError: A host holds a parameter, and has set up for what would be changed.
         CreatorResultError: A creator returned None, or gave a parameter another shape.
         VariableTypeError: It is no module.
@@ -131,8 +134,7 @@ class _Found:
                 target = kind(parameter, name, module, local, declared.get(local))
                 self._targets[id(parameter)] = target
             else:
-                target.names.append(name)
-                target.places.append((module, local))
+                target.places.append((name, module, local))
         if not module._modules:
             return
         above.add(id(module))
@@ -162,8 +164,13 @@ def _recreate(found: _Found, step: Step) -> None:
         for target in found.targets:
             target.undo()
         raise
+    for target in changed:
+        if target.returned is target.parameter:
+            target.settle()
+        else:
+            target.undo()  # whoever else has the old one finds it as it was
     for target in found.targets:
-        _carry_out(target)
+        _declare(target)
     _follow(found, changed, replaced)
     _announce(changed)
 
@@ -189,32 +196,35 @@ def _ask(model: nn.Module, step: Step, targets: Sequence[FinishedTarget], tables
     this = building.get()
     assert this is not None
     this.finished = True
+    creator, onward = step
     elsewhere = [target for target in targets if target.declared is None]
-    specs = specs_of([target.parameter for target in elsewhere])
-    for target, spec in zip(elsewhere, specs, strict=True):
-        target.declared = spec
-    with bar("asking the creators", len(targets)) as advance:
-        for target in targets:
-            target.ask(*step)
-            advance()
+    if elsewhere:
+        specs = specs_of([target.parameter for target in elsewhere])
+        for target, spec in zip(elsewhere, specs, strict=True):
+            target.declared = spec
+    token = waiting.set(None)
+    try:
+        with bar("asking the creators", len(targets)) as advance:
+            for target in targets:
+                waiting.set(target)
+                target.ask(creator, onward)
+                advance()
+    finally:
+        waiting.reset(token)
     if this.at_end:
         tables.keep_buffers()
 
 
-def _carry_out(target: FinishedTarget) -> None:
+def _declare(target: FinishedTarget) -> None:
     made, spec = target.returned, target.spec
     assert made is not None  # it was asked
-    if made is target.parameter:
-        if spec is None:  # a creator answered with it, and asked nobody further out
-            return
-        if not target.as_it_was:
-            target.settle()
-        if OWN in made.__dict__:
-            made.__dict__[OWN] = spec
-    else:
-        target.undo()  # whoever else has the old one finds it as it was
+    if made is not target.parameter:
         spec = declaration_of(made)
-    for module, local in target.places:
+    elif spec is None:  # a creator answered with it, and asked nobody further out
+        return
+    elif OWN in made.__dict__:
+        made.__dict__[OWN] = spec
+    for _, module, local in target.places:
         module._parameters[local] = made
         if spec is not None:
             declare(module, local, spec)
@@ -224,7 +234,7 @@ def _carry_out(target: FinishedTarget) -> None:
 
 def _announce(changed: Sequence[FinishedTarget]) -> None:
     """Tell optimizers and hosts, which may have the parameters, that they declare other things."""
-    if any(t.spec is None or t.handed is None or t.spec[4] is not t.handed[5] for t in changed):
+    if any(t.spec is None or t.handed is None or t.spec[4] is not t.handed[4] for t in changed):
         announce_constraint()
     if any(declared_otherwise(target) is not None for target in changed):
         announce_policy()

@@ -113,7 +113,7 @@ class Shards:
 class ShardedTarget:
     """A sharded parameter on meta that waits for its creators' decision."""
 
-    handed = None  # its creators are always heard
+    handed = device = None  # its creators are always heard
 
     def __init__(
         self, shards: Shards, module: nn.Module, name: str, shard: Shard, recording: Recording

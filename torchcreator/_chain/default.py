@@ -23,7 +23,7 @@ from torchcreator._chain.checks import (
 from torchcreator._chain.initial_value import Wanted, tensor_of
 from torchcreator._chain.open_scopes import unique_name
 from torchcreator._chain.partial_value import part_of
-from torchcreator._chain.target import Asked, Target, target, waiting_target
+from torchcreator._chain.target import NO_TAGS, Asked, Target, target, waiting_target
 from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, did_you_mean
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.lazy import uninitialized
@@ -119,23 +119,23 @@ def adopt(
     """
     if unknown:
         raise unknown_keyword(name, unknown)
-    asked = (
-        trainable, validate_shape, caching_device, name, dtype, constraint, synchronization,
-        aggregation, shape, device, process_group, tags, module,
-    )  # fmt: skip
     waiting: Any = target.get()  # None where a creator kept the chain and calls it later
-    handed = None if waiting is None or waiting.made is not None else waiting.handed
-    if handed is not None and initial_value is waiting.value and _same(asked, handed):
-        adopted: nn.Parameter = waiting.adopted()
-        return adopted
-    return make(initial_value, *asked)
-
-
-def _same(asked: tuple[Any, ...], handed: tuple[Any, ...]) -> bool:
-    try:
-        return asked == handed  # looks at identity first
-    except Exception:  # a creator put in what cannot be compared: an array, say
-        return False
+    if waiting is not None and waiting.made is None and initial_value is waiting.value:
+        asked = (
+            name, shape, dtype, trainable, constraint, synchronization, aggregation,
+            caching_device, process_group, tags or NO_TAGS, validate_shape,
+        )  # fmt: skip
+        try:  # tuples look at identity first
+            same = asked == waiting.handed and device == waiting.device
+        except Exception:  # a creator put in what cannot be compared: an array, say
+            same = False
+        if same and module is waiting.module:
+            adopted: nn.Parameter = waiting.adopted()
+            return adopted
+    return make(
+        initial_value, trainable, validate_shape, caching_device, name, dtype, constraint,
+        synchronization, aggregation, shape, device, process_group, tags, module,
+    )  # fmt: skip
 
 
 def unknown_keyword(name: str | None, unknown: Mapping[str, Any]) -> VariableTypeError:

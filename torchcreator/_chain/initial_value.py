@@ -116,10 +116,15 @@ def _takes_a_tensor(function: Any) -> bool:
 
 def _takes_nothing(function: Any) -> bool:
     """Return whether a glance shows it, as of a lambda: asking for its signature takes 30 µs."""
-    if type(function) is not FunctionType or function.__dict__:  # wrapped, say
+    call, bound = function, 0
+    if type(function) is not FunctionType:  # an object that can be called: a value of ours, say
+        call, bound = type(function).__call__, 1
+    if type(call) is not FunctionType or call.__dict__:  # torch's own, or wrapped
         return False
-    code = function.__code__
-    return code.co_argcount == code.co_kwonlyargcount == 0
+    if hasattr(function, "__wrapped__") or hasattr(function, "__signature__"):
+        return False
+    code = call.__code__
+    return code.co_argcount == bound and not code.co_kwonlyargcount
 
 
 def tensor_of(

@@ -36,8 +36,9 @@ class Target(Protocol):
             has yet to give it one.
         region: The part of it that is to be made, where others have the rest of it: this rank's
             shard. None for a whole one.
-        handed: What its creators received, but for the value, where `default.adopt` may take the
-            parameter as it is when that comes back; else None.
+        handed: What its creators received, in the order of a spec, where `default.adopt` may take
+            the parameter as it is when that comes back; else None.
+        device: The device that its creators received with that.
         made: What the end of the chain made of it, once it has.
         spec: What it was declared to be, once it was.
     """
@@ -57,6 +58,9 @@ class Target(Protocol):
     @property
     def handed(self) -> tuple[Any, ...] | None: ...
 
+    @property
+    def device(self) -> torch.device | None: ...
+
     def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
         """Return the parameter with ``data`` in it, or with its own value where that is None.
 
@@ -66,6 +70,9 @@ class Target(Protocol):
         """
         ...
 
+
+NO_TAGS: dict[str, Any] = {}
+"""What `Target.handed` has where its creators received None as ``tags``."""
 
 target: ContextVar[Target | None] = ContextVar("torchcreator_target", default=None)
 

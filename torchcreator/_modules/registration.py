@@ -101,7 +101,7 @@ def _loaded(
         declaration = None if step is None else declaration_of(former)
         if declaration is not None:
             target = LoadedTarget(module, declaration.name, parameter)
-            _through(step, target)
+            through(step, target)
             arrived = parameter if target.made is None else target.made
     pinned.follow(link.root, former, arrived)
     return arrived
@@ -109,7 +109,7 @@ def _loaded(
 
 def _create(link: Link, module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter:
     target = StockTarget(module, name, parameter)
-    made = _through(link.module_step, target)
+    made = through(link.module_step, target)
     if not isinstance(made, nn.Parameter):
         raise CreatorResultError(
             f"A creator returned {shown(made)} for {target}.",
@@ -132,31 +132,32 @@ def _is_nowhere(parameter: nn.Parameter) -> bool:
     return is_lazy(parameter) or parameter.is_meta or is_fake(parameter)
 
 
-def _through(step: Step | None, target: StockTarget) -> Any:
+def through(step: Step | None, target: StockTarget) -> Any:
+    """Call the creators for a parameter of a stock module, and return what they do."""
     assert step is not None  # the callers asked
     creator, onward = step
-    shape, dtype, device = target.form
+    name, shape, dtype, trainable, *_, known = target.handed
     token = _target.set(target)
     try:
         made: Any = creator(
             onward,
             initial_value=None,
-            trainable=target.handed[0],
-            validate_shape=shape is not None,
+            trainable=trainable,
+            validate_shape=known,
             caching_device=None,
-            name=target.name,
+            name=name,
             dtype=dtype,
             constraint=None,
             synchronization=AUTO,
             aggregation=NONE,
             shape=shape,
-            device=device,
+            device=target.device,
             process_group=None,
             tags=None,
             module=target.module,
         )
     except (RecursionError, TypeError) as error:
-        explain(error, _through, current_chain(adopt), target.name)
+        explain(error, through, current_chain(adopt), target.name)
     finally:
         _target.reset(token)
     if made is None:

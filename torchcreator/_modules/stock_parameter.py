@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from torchcreator._chain.target import Asked
+from torchcreator._chain.target import NO_TAGS, Asked
 from torchcreator._errors import VariableValueError
 from torchcreator._recorder.live_tensors import put_data
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
@@ -19,7 +19,7 @@ AUTO, NONE = VariableSynchronization.AUTO, VariableAggregation.NONE
 class StockTarget:
     """A parameter that a stock module has just registered and will initialise itself."""
 
-    __slots__ = ("form", "handed", "made", "module", "name", "parameter", "spec", "valued")
+    __slots__ = ("device", "handed", "made", "module", "name", "parameter", "spec", "valued")
     value = None  # its module gives it one later
     region = None
 
@@ -28,12 +28,12 @@ class StockTarget:
         self.name = name
         self.parameter = parameter
         lazy = type(parameter) is not nn.Parameter and is_lazy(parameter)
-        shape, dtype, device = None if lazy else parameter.shape, parameter.dtype, parameter.device
-        self.form = shape, dtype, device
-        # What creators receive, but for the initial value: `adopt` looks whether it came back.
+        self.device = parameter.device
+        # What creators receive, in the order of a spec: `adopt` looks whether it came back.
         self.handed = (
-            None if parameter.requires_grad else False, not lazy, None, name, dtype, None, AUTO,
-            NONE, shape, device, None, None, module,
+            name, None if lazy else parameter.shape, parameter.dtype,
+            None if parameter.requires_grad else False, None, AUTO, NONE, None, None, NO_TAGS,
+            not lazy,
         )  # fmt: skip
         self.made: nn.Parameter | None = None
         self.spec: VariableSpec | None = None
@@ -42,10 +42,10 @@ class StockTarget:
     def adopted(self) -> nn.Parameter:
         """Return the module's own parameter, declared to be what it is."""
         parameter = self.parameter
-        shape, dtype, _ = self.form
-        trainable, known = parameter.requires_grad, shape is not None
+        name, shape, dtype, *_, known = self.handed
+        trainable = parameter.requires_grad
         self.spec = spec_from(
-            (self.name, shape, dtype, trainable, None, AUTO, NONE, None, None, {}, known)
+            (name, shape, dtype, trainable, None, AUTO, NONE, None, None, {}, known)
         )
         self.made = parameter
         return parameter
@@ -53,7 +53,7 @@ class StockTarget:
     def fill(self, data: torch.Tensor | None, asked: Asked) -> nn.Parameter:
         """Return the module's own parameter, with ``data`` in it if there is some."""
         parameter = self.parameter
-        own_shape = self.form[0]
+        own_shape = self.handed[1]
         if own_shape is None:
             return self._lazy(data, asked)
         shape = asked.shape if data is None else data.shape

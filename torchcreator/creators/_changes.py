@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from torchcreator import constraints
-from torchcreator._build.finished_parameter import CurrentValue
+from torchcreator._build.finished_parameter import FinishedTarget
 from torchcreator._build.recorded_parameter import TrueValue
 from torchcreator._errors import called, shown
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
@@ -58,7 +58,7 @@ def in_words(keyword: str, value: Any) -> str:
     elif keyword == "module":
         text = type(value).__name__
     elif keyword == "initial_value" and (
-        value is None or isinstance(value, (TrueValue, CurrentValue))
+        value is None or isinstance(value, (TrueValue, FinishedTarget))
     ):
         text = "its own"
     else:

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import torchcreator as tc
-from tests.build.recreate.models import snapshot, trained
+from tests.build.recreate.models import recreated, snapshot, trained
 from tests.build.test_creators import Tied
 from tests.support.torchscript import script
 
@@ -53,6 +53,21 @@ def test_an_optimizer_that_has_what_would_be_another_one(what):
             tc.recreate(model)
     finally:
         gc.enable()
+
+
+def test_an_optimizer_that_gc_freeze_has_put_out_of_sight():
+    """It is not seen, as the documents say, and is once ``gc.unfreeze`` was called."""
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    gc.freeze()
+    try:
+        recreated(model, CHANGES["dtype"])
+    finally:
+        gc.unfreeze()
+    assert optimizer.param_groups[0]["params"][0].dtype == torch.float64
+    back = tc.creators.cast(torch.float32)
+    with tc.creator_scope(back), pytest.raises(tc.BuildError, match=r"'weight' would be .*SGD"):
+        tc.recreate(model)
 
 
 def test_an_optimizer_of_other_parameters_does_not_matter():
