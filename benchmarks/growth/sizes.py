@@ -1,4 +1,4 @@
-"""How filling and loading a model grow with its bytes."""
+"""How filling and loading a model grow with its bytes, on one core and on two."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def model(layers: int) -> nn.Module:
     return nn.ModuleList(nn.Linear(2048, 2048, bias=False) for _ in range(layers))
 
 
-def filled(size: int, threads: int) -> Question:
-    """Return the question how fast initial values are drawn, at one size."""
+def filled(size: int, way: str, seed: int | None, threads: int) -> Question:
+    """Return the question how fast a model is built in which nothing is drawn twice."""
 
     def pair() -> Iterator[Pair]:
         make = functools.partial(model, size // 16)
 
         def ours() -> None:
             torch.set_num_threads(threads)
-            tc.build(make)
+            tc.build(make, seed=seed)
 
         yield ours, make
 
     return question(
-        f"`tc.build`, {threads} thread{'s' * (threads > 1)}",
+        f"`{way}`, {threads} thread{'s' * (threads > 1)}",
         against="plain construction",
         takes=1 if size > 1000 else 2,
         threads=None,
@@ -77,7 +77,12 @@ def loaded(size: int) -> Question:
 
 
 QUESTIONS = [
-    *(filled(size, threads) for size in SIZES for threads in (1, 2)),
+    *(
+        filled(size, way, seed, threads)
+        for size in SIZES
+        for way, seed in (("tc.build", None), ("tc.build(seed=…)", 0))
+        for threads in (1, 2)
+    ),
     *(loaded(size) for size in SIZES),
 ]
 
