@@ -10,8 +10,7 @@ from typing import Any
 
 from benchmarks._measure import Ratio
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
-"""Okabe and Ito's, told apart by everyone."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito's, told apart by everyone
 GREY = "#777777"
 
 
