@@ -24,7 +24,8 @@ CURVES = (
     ),
     Curve("parameters", "Making a model of nn.Linear(4, 4)", "parameters"),
     Curve("steps", "One SGD step, every parameter of 16 numbers at least zero", "parameters"),
-    Curve("sizes", "Filling and loading a model", "size of the parameters, in MiB"),
+    Curve("sizes", "Building a model, on one thread and on two", "size of the parameters, in MiB"),
+    Curve("loading", "Loading a model", "size of the parameters, in MiB"),
     Curve("ranks", "One DDP step of 600 parameters of 64 numbers", "ranks on this machine", True),
 )
 PICTURES = CHECKOUT / "docs" / "images" / "benchmarks"

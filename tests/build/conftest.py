@@ -22,3 +22,4 @@ def cut(monkeypatch):
     monkeypatch.setattr(parts, "_WORTH_A_LOOK", 0)
     monkeypatch.setattr(parts, "_WORTH_THREADS", 0)
     monkeypatch.setattr(parts, "_PARTS", 7)
+    monkeypatch.setattr(parts, "_SHORTEST", 0)

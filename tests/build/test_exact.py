@@ -13,7 +13,7 @@ import torchcreator as tc
 from tests.build.constructors import CONSTRUCTORS
 from tests.build.same import assert_same_model, assert_same_tensor, tensors_of
 from tests.build.torture import STARTS, Torture
-from torchcreator._recorder import rng_probes
+from torchcreator._recorder import rng_probes, rng_spots
 from torchcreator._recorder.rng_draw import Draw
 from torchcreator._recorder.rng_probes import UnknownDrawWarning
 
@@ -184,8 +184,10 @@ def test_seeded_values_are_those_of_one_thread(number, threads):
 
 @pytest.mark.parametrize("name", ["uniform_", "normal_"])
 @pytest.mark.parametrize("wrong", [1, 624], ids=["elsewhere in a block", "a block further"])
-def test_a_wrong_count(name, wrong, threads, monkeypatch):
+@pytest.mark.parametrize("kept", [64, 0], ids=["states are kept", "room for none"])
+def test_a_wrong_count(name, wrong, kept, threads, monkeypatch):
     """Where an operation takes something else than its probe, all is drawn again in order."""
+    monkeypatch.setattr(rng_spots, "_KEPT", kept)
     right = rng_probes.draw_of
 
     def more(op):

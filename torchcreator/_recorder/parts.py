@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -20,7 +21,8 @@ from torchcreator._recorder.tape import Ref, Tape
 _WORTH_A_LOOK = 1 << 21  # bytes
 _WORTH_THREADS = 4e6  # nanoseconds; below, handing the work over costs more than doing it
 _A_BYTE = 1.2  # nanoseconds
-_PARTS = 2  # for each thread: one of them may be slow, where memory is fresh
+_PARTS = 16  # for each thread, which waits for the last one of another at the end
+_SHORTEST = 2e6  # nanoseconds; going on somewhere else takes as long
 
 Alone = Callable[[Ref], torch.Tensor]
 """Makes the value of one tensor in this thread."""
@@ -144,15 +146,59 @@ def _made(tape: Tape, draws: Draws, jobs: list[_Job], alone: Alone, threads: int
                 raise ReplayError(tape.ops[job.number]) from error
         return draws.agrees()
 
-    target = sum(job.cost for job in jobs) / (threads * _PARTS)
+    target = max(_SHORTEST, sum(job.cost for job in jobs) / (threads * _PARTS))
     with ThreadPoolExecutor(threads, initializer=torch.set_grad_enabled, initargs=(False,)) as pool:
         for base, run in _runs(draws, jobs):
             draws.reach(base)
             here = [job for job in run if job.stays]
-            agreed = pool.map(make, _parts([job for job in run if not job.stays], target))
-            if not make(_Piece(job, 0, 0) for job in here) or not all(agreed):
-                return False
+            parts = _parts([job for job in run if not job.stays], target)
+            with _Rows(parts, threads) as rows:
+                agreed = pool.map(lambda number: all(map(make, rows.of(number))), range(threads))
+                if not make(_Piece(job, 0, 0) for job in here) or not all(agreed):
+                    return False
     return True
+
+
+class _Rows:
+    """Parts for several threads, each of which has those that follow each other in a row.
+
+    Who is done takes half of what the longest row still has: memory that is fresh takes half as
+    long again, and other processes have a core for a while. Parts that follow each other need no
+    state to begin with.
+    """
+
+    def __init__(self, parts: list[list[_Piece]], threads: int) -> None:
+        bounds = [len(parts) * number // threads for number in range(threads + 1)]
+        self._rows = [parts[first:last][::-1] for first, last in pairwise(bounds)]
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> _Rows:
+        return self
+
+    def __exit__(self, *_: object) -> None:  # where one has failed, all stop
+        with self._lock:
+            for row in self._rows:
+                row.clear()
+
+    def of(self, number: int) -> Iterator[Iterator[_Piece]]:
+        """Yield a thread's pieces, those that follow each other at a time."""
+        row = self._rows[number]
+        while True:
+            yield self._pieces(row)
+            with self._lock:
+                longest = max(self._rows, key=len)
+                half = (len(longest) + 1) // 2
+                row[:], longest[:half] = longest[:half], []
+            if not half:
+                return
+
+    def _pieces(self, row: list[list[_Piece]]) -> Iterator[_Piece]:
+        while True:
+            with self._lock:
+                if not row:
+                    return
+                part = row.pop()
+            yield from part
 
 
 def _runs(draws: Draws, jobs: list[_Job]) -> list[tuple[object, list[_Job]]]:

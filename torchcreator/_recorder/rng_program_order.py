@@ -151,6 +151,7 @@ class ProgramOrder:
         """Return whether this thread has drawn what was reckoned, as all others did so far."""
         for cursor in self._cursors.made.values():
             self._leave(cursor, always=True)
+            cursor.origin = cursor.spot = None  # where it begins again, another one may end
         return self._counts
 
     def restart(self) -> None:
@@ -220,7 +221,7 @@ class ProgramOrder:
         else:
             state = self._state(spot)
             cursor.generator.set_state(state)
-            if not self._keep(cursor, spot, state):
+            if not self._keep(cursor, spot, state, always=here is None):
                 return False
         cursor.origin, cursor.spot = None, spot
         return True
