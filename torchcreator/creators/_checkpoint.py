@@ -41,7 +41,8 @@ def from_checkpoint(
     value from any of its names.
 
     Of a sharded model each rank reads its own part: rows are pages of the file, and of columns no
-    more is read than the rows they are in. A file that was changed or replaced since is an error.
+    more is read than the rows they are in. A file that was changed or replaced since is an error,
+    until the model is handed out.
 
     A finished model's parameters keep their memory, and values are copied there. Otherwise, on the
     CPU, parameters are the file's pages, mapped into memory, so that loading costs neither time nor
@@ -161,6 +162,8 @@ class _Load:
         for name, buffer in buffers:
             for found in self._checkpoint.find([name]):
                 self._checkpoint.value(found, buffer.dtype).read_into(buffer)
+        for found in self._used:
+            self._checkpoint.stored[found].check()  # what was mapped is read later
 
     def _buffers(self, model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the persistent buffers that are in the files; those that should be are missing."""
