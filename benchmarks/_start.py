@@ -222,7 +222,10 @@ def report(*, quick: bool, chosen: str = "") -> None:
         file = str(Path(folder) / "model.safetensors")
         wanted = [row for row in rows(file, quick=quick) if chosen in f"{row.title}, {row.ranks}"]
         if any(row.reads for row in wanted):
-            write(folder, file, quick=quick)
+            fork = multiprocessing.get_context("fork")  # freed memory would be there for the rows
+            writing = fork.Process(target=write, args=(folder, file), kwargs={"quick": quick})
+            writing.start()
+            writing.join()
         for row in wanted:
             title = f"| {row.title} | {row.ranks:,}"
             free = in_status("MemAvailable", "/proc/meminfo")
