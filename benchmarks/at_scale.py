@@ -1,12 +1,15 @@
 """What one rank of many takes to start, and how much memory policies take beside the parameters.
 
-    python -m benchmarks.at_scale                   # both, 100,000 parameters: two minutes
+    python -m benchmarks.at_scale                   # both, 100,000 parameters: ten minutes
     python -m benchmarks.at_scale --only policies 1000000      # half an hour or so, up to 8 GB
     python -m benchmarks.at_scale --only start --quick         # a model of 8 MiB, seconds
+    python -m benchmarks.at_scale --only start --rows seeded   # rows whose "title, ranks" has this
 
-Each row is measured in a process of its own, as one rank of torch's fake process group. Of a start
-the processor time of each phase, and by how much resident memory rises at most; of policies, as one
-of 1,024 ranks, resident memory after, less before, divided by the number of parameters.
+Each row is measured in a process of its own, as one rank of torch's fake process group. Of a start,
+on one thread, as torchrun starts a rank, the processor time of each phase, the fastest of four, all
+of it by what constructing the whole model takes, in turns in the same process; and by how much
+resident memory rises at most. Nothing is imported in the timed part. Of policies, as one of 1,024
+ranks, resident memory after, less before, divided by the number of parameters.
 """
 
 from __future__ import annotations
@@ -100,9 +103,10 @@ def main() -> None:
     parser.add_argument("count", nargs="?", type=int, default=100_000, help="parameters")
     parser.add_argument("--only", choices=["start", "policies"])
     parser.add_argument("--quick", action="store_true", help="start a small model only")
+    parser.add_argument("--rows", default="", help="start what has this in its title")
     asked = parser.parse_args()
     if asked.only != "policies":
-        _start.report(quick=asked.quick)
+        _start.report(quick=asked.quick, chosen=asked.rows)
         print()
     if asked.only != "start":
         policies(asked.count)

@@ -60,6 +60,11 @@ def written_in_a_list(model):
     model.layers[1].kept[0].zero_()
 
 
+def emptied_and_loaded(model):
+    model.to_empty(device="cpu")
+    model.load_state_dict(build(Net, seed=1).state_dict())
+
+
 def of_another(model):
     model.layers[1].linear.weight = defer(nn.Linear, 4, 4).weight
 
@@ -90,7 +95,12 @@ TOLD = {
     "a buffer computed": (buffer, r"'layers\.1\.table' is on the meta device, and was added"),
     "a parameter computed": (zeros, r"'layers\.1\.linear\.weight' is on the meta device, and was"),
     "to_empty": (lambda m: m.to_empty(device="cpu"), r"has memory already, on cpu: to_empty\(\)"),
-    "to_empty of a part": (
+    "to_empty on meta": (
+        lambda m: m.to_empty(device="meta"),
+        r"What 'embed\.weight' holds was exchanged since",
+    ),
+    "to_empty, then loaded": (emptied_and_loaded, r"'embed\.weight' has memory already"),
+    "a part: to_empty": (
         lambda m: m.layers[1].to_empty(device="cpu"),
         r"'layers\.1\.linear\.weight' has memory already(.|\n)*materialize\(model, device=...\)",
     ),
@@ -107,9 +117,25 @@ def test_told(name, taken, model, whole):
     change(model)
     with pytest.raises(BuildError, match=message):
         materialize(model)
-    if name != "to_empty":
+    if not name.startswith("to_empty"):
         assert model.layers[2].linear.weight.is_meta
         assert_same(materialize(model.layers[2]), whole.layers[2])
+
+
+def test_moved_to_a_device(model, whole):
+    """It is torch that refuses, and the model waits as before."""
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        model.to("cpu")
+    assert_same(materialize(model, device="cpu").layers[2], whole.layers[2])
+
+
+def test_emptied_and_assigned(model):
+    """What is assigned after `to_empty` is kept, as it is without."""
+    other = build(Net, seed=1)
+    model.to_empty(device="cpu")
+    model.load_state_dict(other.state_dict(), assign=True)
+    materialize(model)
+    assert all(map(torch.equal, model.state_dict().values(), other.state_dict().values()))
 
 
 @pytest.mark.parametrize("change", [write, exchange], ids=["a write", "an exchange"])

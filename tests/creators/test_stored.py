@@ -116,33 +116,6 @@ def test_a_mapping_gives_copies():
         assert part.untyped_storage().data_ptr() != weight.untyped_storage().data_ptr()
 
 
-def replace(path):
-    save_file(tensors(), f"{path}.new")
-    Path(f"{path}.new").replace(path)
-
-
-CHANGES = {
-    "truncated": lambda path: os.truncate(path, path.stat().st_size - 100),
-    "replaced": replace,
-    "gone": os.remove,
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("copy", [False, True], ids=["mapped", "copied"])
-def test_a_file_that_was_changed(change, copy, tmp_path):
-    """After its header was read a file must not change: that is told before a page is touched."""
-    path = tmp_path / "x.safetensors"
-    save_file(tensors(), path)
-    found = open_files(path)
-    found["matrix"].part(((0, 3), (0, 17)), copy=copy)
-    CHANGES[change](path)
-    with pytest.raises(
-        CheckpointError, match=r"changed or replaced since it was opened, and 'matrix'"
-    ):
-        found["matrix"].part(((3, 9), (0, 17)), copy=copy)
-
-
 def test_a_file_that_ends_while_it_is_read(tmp_path, monkeypatch):
     """What is truncated in that very moment is an error that names the tensor, not garbage."""
     path = tmp_path / "x.safetensors"

@@ -92,6 +92,7 @@ OF_INSTANCES = {
     "_fsdp_param_group",  # of torch < 2.12
     "_fsdp_param_groups",
     "_in_backward_optimizers",
+    *("_local_tensor", "_spec"),  # of DTensors
     "_orig_mod",
     "_overlap_with_ddp",
     "_unsharded_param",

@@ -29,7 +29,7 @@ from torchcreator._recorder.replay import on_meta
 from torchcreator._recorder.tape import Ref
 from torchcreator._spec.table import TABLE, SpecTable
 from torchcreator._torch.dispatch import no_function_modes
-from torchcreator._torch.dtensor import is_sharded
+from torchcreator._torch.dtensor import held_part, is_sharded
 from torchcreator._torch.tensors import wraps_others
 
 
@@ -149,7 +149,7 @@ def _check(held: Held) -> None:
     if tensor.shape != ref.size:
         raise told.other_shape(held.name, tensor, ref.size)
     if is_sharded(tensor):
-        local: torch.Tensor = tensor.to_local()
+        local = held_part(tensor)
     elif wraps_others(tensor) or origin.exchanged(tensor):
         raise told.exchanged(held.name)
     else:

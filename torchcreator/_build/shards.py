@@ -9,6 +9,7 @@ from torch.distributed.tensor import DTensor, Shard
 
 from torchcreator._errors import BuildError
 from torchcreator._recorder.boxes import Range, Region, size_of_region
+from torchcreator._torch.dtensor import held_part, with_part
 from torchcreator._torch.hosts import moved, split_factor
 
 
@@ -32,7 +33,7 @@ def region_of(tensor: torch.Tensor, name: str) -> Region:
             region[dim] = [one for part in parts for one in _piece(part, pieces, index)]
         elif isinstance(placement, Shard):
             region[placement.dim] = _piece(region[placement.dim], pieces, index)
-    local = tensor.to_local().shape
+    local = held_part(tensor).shape
     if size_of_region(region) != local:
         raise _other_part(name, tensor, size_of_region(region))
     return [_joined(ranges) for ranges in region]
@@ -41,24 +42,13 @@ def region_of(tensor: torch.Tensor, name: str) -> Region:
 def local_part(tensor: torch.Tensor) -> torch.Tensor:
     """Return what a DTensor holds of this rank's part."""
     assert isinstance(tensor, DTensor)
-    return tensor.to_local().detach()
+    return held_part(tensor).detach()
 
 
 def put(tensor: torch.Tensor, local: torch.Tensor, *, trainable: bool) -> None:
     """Let a DTensor, which stays the object it is, hold ``local`` as this rank's part."""
     assert isinstance(tensor, DTensor)
-    made: torch.Tensor = DTensor.from_local(
-        local,
-        tensor.device_mesh,
-        tensor.placements,
-        run_check=False,
-        shape=tensor.shape,
-        stride=tensor.stride(),
-    )
-    if isinstance(tensor, nn.Parameter):
-        made = nn.Parameter(made, trainable)
-    made.__dict__.update(tensor.__dict__)
-    torch.utils.swap_tensors(tensor, made)
+    torch.utils.swap_tensors(tensor, with_part(tensor, local, trainable=trainable))
 
 
 def reset_fully_sharded(model: nn.Module) -> None:
@@ -97,7 +87,7 @@ def _other_part(name: str, tensor: DTensor, expected: torch.Size) -> BuildError:
     return BuildError(
         f"This rank's part of {name!r} has another shape than its placements say.\n"
         f"  expected: {tuple(expected)}\n"
-        f"  actual:   {tuple(tensor.to_local().shape)}",
+        f"  actual:   {tuple(held_part(tensor).shape)}",
         f"It is {tuple(tensor.shape)}, placed {list(tensor.placements)}: whoever sharded it has "
         "padded it, or cut it otherwise.",
         "Shard it by fully_shard, distribute_tensor or parallelize_module.",

@@ -42,7 +42,8 @@ def from_checkpoint(
     value from any of its names.
 
     Of a sharded model each rank reads its own part: rows are pages of the file, and of columns no
-    more is read than the rows they are in. A file that was changed or replaced since is an error.
+    more is read than the rows they are in. A file that was changed or replaced since is an error,
+    until the model is handed out.
 
     A finished model's parameters keep their memory, and values are copied there. Otherwise, on the
     CPU, parameters are the file's pages, mapped into memory, so that loading costs neither time nor
@@ -160,6 +161,8 @@ class _Load:
             raise unfit(problems, self._checkpoint)
         for _, found, buffer in buffers:
             self._checkpoint.value(found, buffer.dtype).read_into(buffer)
+        for found in self._used:
+            self._checkpoint.stored[found].check()  # what was mapped is read later
 
     def _buffers(self, model: nn.Module) -> Iterator[tuple[str, str, torch.Tensor]]:
         """Yield the persistent buffers that the files have, with their name here and there.

@@ -46,7 +46,14 @@ class Stored(Protocol):
         Args:
             box: The part.
             copy: Whether it has to be in memory of its own.
+
+        Raises:
+            CheckpointError: Its file was changed or replaced since it was opened.
         """
+        ...
+
+    def check(self) -> None:
+        """Raise the same where its file was changed or replaced."""
         ...
 
 
@@ -54,7 +61,7 @@ class File:
     """A file that is mapped into memory, and must not change.
 
     Args:
-        path: The file.
+        path: The file, of which nothing was read yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -111,7 +118,16 @@ class InFile:
 
         Through the map, a few columns would bring every page of the file into memory.
         """
+        self.check()  # a page that is gone kills the process
+        part = self._part(box, copy=copy)
+        self.check()  # it may have been another file that was opened
+        return part
+
+    def check(self) -> None:
+        """Refuse a file that is another one than when its header was read."""
         self._within.check(self._name)
+
+    def _part(self, box: Box, *, copy: bool) -> torch.Tensor:
         size, piece = size_of(box), in_one_piece(self.shape, box)
         if not size.numel():
             return torch.empty(size, dtype=self.dtype, device="cpu")
@@ -170,19 +186,29 @@ class InFile:
 
 
 class InMemory:
-    """A tensor that is in memory already: in a mapping, or in a file that cannot be mapped."""
+    """A tensor of a mapping, or of a file that torch has read or mapped itself."""
 
-    def __init__(self, tensor: torch.Tensor, file: Path | None = None) -> None:
+    def __init__(self, tensor: torch.Tensor, within: File | None = None, name: str = "") -> None:
         self._tensor = tensor.detach()
-        self.file = file
+        self._within = within
+        self._name = name
+        self.file = None if within is None else within.path
         self.shape = tensor.shape
         self.dtype = tensor.dtype
 
     def part(self, box: Box, *, copy: bool) -> torch.Tensor:
         """Return a part, copied unless it is all of what was read for this."""
+        self.check()
         part = cut(self._tensor, box)
-        own = self.file is not None and part is self._tensor
-        return part if own and not copy else part.clone(memory_format=torch.contiguous_format)
+        if self._within is None or copy or part is not self._tensor:
+            part = part.clone(memory_format=torch.contiguous_format)
+        self.check()
+        return part
+
+    def check(self) -> None:
+        """Refuse a file that is another one than when it was opened."""
+        if self._within is not None:
+            self._within.check(self._name)
 
 
 class StoredValue:

@@ -135,6 +135,7 @@ def _read(path: Path, key: str | None) -> dict[str, Stored]:
 
 def _torch_file(path: Path, key: str | None) -> dict[str, Stored]:
     """Return the tensors that `torch.save` wrote, read with ``weights_only=True`` and no less."""
+    file = File(path)
     try:
         content = _torch_load(path)
     except pickle.UnpicklingError as error:
@@ -147,12 +148,12 @@ def _torch_file(path: Path, key: str | None) -> dict[str, Stored]:
     except Exception as error:  # torch.load raises nearly anything on a damaged file
         raise damaged(path, f"torch.load says: {str(error).partition(chr(10))[0]}") from error
     tensors = _tensors(content, key, repr(str(path)))
-    file, pages = File(path), _pages(path)
+    pages = _pages(path)
     stored: dict[str, Stored] = {}
     for name, tensor in tensors.items():
         begin = _begin(pages, tensor)
         stored[name] = (
-            InMemory(tensor, path)
+            InMemory(tensor, file, name)
             if begin is None
             else InFile(file, name, begin, tensor.shape, tensor.dtype)
         )
