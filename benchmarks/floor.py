@@ -99,12 +99,12 @@ class Scope:
     """An outermost scope, closed in turn, and told where it was never entered."""
 
     __slots__ = ("creator", "modules", "opened")
+    opened: bool | None  # None: never so far
 
     def __init__(self, creator: Callable[..., Any], *, modules: bool = True) -> None:
+        self.creator, self.modules, self.opened = creator, modules, None
         if not callable(creator) or modules is not True:
             raise NotImplementedError
-        self.creator, self.modules = creator, modules
-        self.opened: bool | None = None  # never so far
 
     def __enter__(self) -> None:
         outward = current.get()
@@ -220,9 +220,8 @@ def on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Par
         raise NotImplementedError
     waiting = Waiting()
     waiting.module, waiting.name, waiting.parameter, waiting.made = module, name, parameter, None
-    waiting.shape, waiting.dtype, waiting.device = shape, dtype, device = (
-        *(parameter.shape, parameter.dtype, parameter.device),
-    )
+    shape, dtype, device = parameter.shape, parameter.dtype, parameter.device
+    waiting.shape, waiting.dtype, waiting.device = shape, dtype, device
     token = target.set(waiting)
     try:
         result = link.creator(
@@ -269,10 +268,7 @@ def entering() -> Iterator[Pair]:
         with Scope(identity):
             pass
 
-    def theirs() -> None:
-        other.reset(other.set(None))
-
-    yield ours, theirs
+    yield ours, lambda: other.reset(other.set(None))
 
 
 @question(
