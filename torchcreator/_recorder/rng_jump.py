@@ -160,7 +160,7 @@ class Start:
         # begins at word 1, and one bit more than the degree is wanted.
         words = _words(self._lowest_bits(_WORDS * blocks - 1))
         state[_FIRST:_AFTER_WORDS].view(torch.int64).copy_(words)
-        _put_place(state, left=_WORDS + 1 - used, following=used)
+        put_place(state, left=_WORDS + 1 - used, following=used)
         return state
 
     def _lowest_bits(self, exponent: int) -> int:
@@ -229,7 +229,7 @@ def _draw(generator: torch.Generator, outputs: int) -> None:
 def _lowest_bits(state: torch.Tensor) -> torch.Tensor:
     """Return the lowest bits of the words from word 1 on, as many as all windows take."""
     start = state.clone()
-    _put_place(start, left=_WORDS, following=1)
+    put_place(start, left=_WORDS, following=1)
     generator = torch.Generator(_CPU)
     generator.set_state(start)
     bits = torch.empty((_WINDOWS + 1) * _BLOCK, dtype=torch.float32, device=_CPU)
@@ -275,8 +275,7 @@ def _words(lowest: int) -> torch.Tensor:
 def _unpacked(packed: bytearray) -> torch.Tensor:
     """Return the bits of some bytes as a row of numbers, the lowest of each byte first."""
     column = torch.frombuffer(packed, dtype=torch.uint8).view(-1, 1)
-    bits = column >> torch.arange(8, dtype=torch.uint8, device=_CPU)
-    return bits.bitwise_and_(1).view(-1)
+    return (column >> torch.arange(8, dtype=torch.uint8, device=_CPU)).bitwise_and_(1).view(-1)
 
 
 def _place_of(state: torch.Tensor) -> Place:
@@ -284,7 +283,8 @@ def _place_of(state: torch.Tensor) -> Place:
     return Place(left, following, any(state[_FLAG : _FLAG + 4].tolist()))
 
 
-def _put_place(state: torch.Tensor, *, left: int, following: int) -> None:
+def put_place(state: torch.Tensor, *, left: int, following: int) -> None:
+    """Let a state stand elsewhere in its block."""
     state[_LEFT : _LEFT + 4].view(torch.int32).fill_(left)
     state[_NEXT:_FIRST].view(torch.int64).fill_(following)
 

@@ -6,7 +6,7 @@ import ctypes
 
 import torch
 
-from torchcreator._recorder.rng_jump import Start, advance
+from torchcreator._recorder.rng_jump import Start, advance, put_place
 
 _MERSENNE = 5056  # bytes of a state on the CPU; where it holds what: see `rng_jump`
 _NEXT, _FIRST, _AFTER_WORDS = 16, 24, 5016
@@ -14,6 +14,8 @@ WAITS = 32
 """The last bytes of a state on the CPU: a normal value that waits to be used, if there is one."""
 
 _WORDS = 624
+_TELLING = 16  # words
+_AT_A_TIME = 256  # blocks
 _PHILOX = 16  # bytes of a state on a GPU: a seed, and how many numbers were taken
 _FRESH = (1, 0)  # how many are left, and which is next, after seeding alone
 
@@ -43,7 +45,7 @@ def is_fresh(raw: bytes) -> bool:
 
 
 def distance(before: torch.Tensor, after: bytes, blocks: int) -> int | None:
-    """Return how many outputs a state is after another one.
+    """Return how many outputs a state is after another one; called as `raw_of` is.
 
     Args:
         before: The other one.
@@ -62,17 +64,35 @@ def distance(before: torch.Tensor, after: bytes, blocks: int) -> int | None:
     used = _used(after)
     if raw[_FIRST:_AFTER_WORDS] == after[_FIRST:_AFTER_WORDS]:
         return used - _used(raw) if used >= _used(raw) else None
+    blocks_on = _blocks_to(before, after, blocks)
+    return None if blocks_on is None else (blocks_on + 1) * _WORDS - _used(raw) + used
+
+
+def _blocks_to(before: torch.Tensor, after: bytes, most: int) -> int | None:
+    """Return how many blocks lie between that of a state and that of a later one."""
     generator = torch.Generator("cpu")
     generator.set_state(before)
-    taken = _WORDS - _used(raw)
-    advance(generator, taken + 1)  # the first of a block makes the block
-    for _ in range(blocks):
-        words = raw_of(generator.get_state())[_FIRST:_AFTER_WORDS]
-        if words == after[_FIRST:_AFTER_WORDS]:
-            return taken + used
-        advance(generator, _WORDS)
-        taken += _WORDS
+    advance(generator, _WORDS - _used(raw_of(before)))
+    wanted = _outputs_of_block(after)
+    passed, ahead = 0, 1
+    while passed < most:
+        ahead = min(2 * ahead, most - passed, _AT_A_TIME)
+        drawn = torch.empty(ahead, _WORDS, dtype=torch.int32, device="cpu")
+        drawn.random_(generator=generator)
+        alike = (drawn[:, 1 : 1 + _TELLING] == wanted).all(1).nonzero()
+        if len(alike):
+            return passed + int(alike[0])
+        passed += ahead
     return None
+
+
+def _outputs_of_block(raw: bytes) -> torch.Tensor:
+    """Return the outputs of a state's block from its second word on, enough to tell it by."""
+    state = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
+    put_place(state, left=_WORDS, following=1)
+    generator = torch.Generator("cpu")
+    generator.set_state(state)
+    return torch.empty(_TELLING, dtype=torch.int32, device="cpu").random_(generator=generator)
 
 
 def moved(state: torch.Tensor, outputs: int, waits: torch.Tensor) -> torch.Tensor:
