@@ -44,3 +44,19 @@ def test_what_goes_wrong_inside_an_initialiser_passes_unchanged():
     with pytest.raises(TypeError, match="fill_") as caught:
         tc.variable(initialiser, shape=(2,), name="gain")
     assert not isinstance(caught.value, tc.TorchCreatorError)
+
+
+@pytest.mark.parametrize("shape", [None, (2, 2), ()], ids=["no shape", "matrix", "scalar"])
+def test_a_constraint_is_no_value(shape):
+    """It would project whatever lies in the memory; wherever it comes from, it is refused."""
+    words = "initial value of variable 'gain' is a constraint: Orthogonal"
+
+    def put(next_creator, **kwargs):
+        return next_creator(**{**kwargs, "initial_value": tc.constraints.Orthogonal()})
+
+    with pytest.raises(TypeError, match=words):
+        tc.variable(tc.constraints.Orthogonal(), shape=shape, name="gain")
+    with tc.creator_scope(put), pytest.raises(TypeError, match=words):
+        tc.variable(torch.nn.init.zeros_, shape=shape or (2, 2), name="gain")
+    with tc.creator_scope(put), pytest.raises(TypeError, match=r"'Linear\.weight' is a constraint"):
+        nn.Linear(2, 2)

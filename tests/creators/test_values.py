@@ -70,7 +70,9 @@ def test_a_lazy_parameter_is_left_to_its_module():
 
 
 def test_what_is_no_function_is_refused():
-    """A number is an error where it is written."""
+    """A number or a constraint is an error where it is written."""
+    with pytest.raises(TypeError, match=r"initialize got the constraint NonNeg\(\)"):
+        initialize(tc.constraints.NonNeg())
     with pytest.raises(TypeError, match=r"initialize got 0\.0"):
         initialize(0.0)
 

@@ -17,6 +17,7 @@ from torch.nn.parameter import is_lazy
 from torchcreator._chain.checks import checked_form
 from torchcreator._chain.sliceable import all_of
 from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, shown
+from torchcreator.constraints._base import Projection
 
 
 class Wanted(NamedTuple):
@@ -95,7 +96,7 @@ def in_place(
     initial_value: Callable[..., Any], name: str | None, shape: Any, dtype: Any, device: Any
 ) -> Callable[[], Any]:
     """Return ``initial_value`` as a callable without arguments, wrapped if it takes a tensor."""
-    if not _takes_a_tensor(initial_value):
+    if isinstance(initial_value, Projection) or not _takes_a_tensor(initial_value):
         return initial_value
     return InPlace(initial_value, name, shape, dtype, device)
 
@@ -149,6 +150,12 @@ def tensor_of(
 
 def whole_of(value: Any, wanted: Wanted) -> torch.Tensor:
     """Return the initial value as a tensor of the wanted form."""
+    if isinstance(value, Projection):
+        raise VariableTypeError(
+            f"The initial value of variable {wanted.name!r} is a constraint: {value!r}.",
+            "A constraint changes a value that is there, and makes none.",
+            "Pass it as constraint=, and a value or an initialiser as initial_value.",
+        )
     if isinstance(value, torch.Tensor):
         data = _copied(value, wanted)
     elif callable(value):

@@ -20,6 +20,7 @@ from torchcreator._errors import (
     shown,
 )
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
+from torchcreator.constraints._base import Projection
 from torchcreator.creators._choice import Choice, ready
 from torchcreator.creators._made import is_assigned, is_loaded
 
@@ -48,13 +49,7 @@ def initialize(function: Callable[..., Any], **chosen: Unpack[Choice]) -> Creato
         >>> layer.weight.tolist(), layer.bias.tolist()
         ([[1.0, 1.0]], [1.0])
     """
-    if not callable(function):
-        raise VariableTypeError(
-            f"initialize got {shown(function)}.",
-            "It is called for each variable, which may differ in shape.",
-            "Pass an initialiser, initialize(torch.nn.init.zeros_), say.",
-        )
-
+    _refuse_other_than_initialiser(function)
     word = getattr(function, "__name__", None) or shown(function)
 
     @ready("initialize", word, choice=chosen)
@@ -84,6 +79,21 @@ def initialize(function: Callable[..., Any], **chosen: Unpack[Choice]) -> Creato
         return next_creator(**kwargs)
 
     return creator
+
+
+def _refuse_other_than_initialiser(function: object) -> None:
+    if isinstance(function, Projection):
+        raise VariableTypeError(
+            f"initialize got the constraint {function!r}.",
+            "A constraint changes a value that is there, and makes none.",
+            "Write creators.constrain(...) for it, or pass an initialiser.",
+        )
+    if not callable(function):
+        raise VariableTypeError(
+            f"initialize got {shown(function)}.",
+            "It is called for each variable, which may differ in shape.",
+            "Pass an initialiser, initialize(torch.nn.init.zeros_), say.",
+        )
 
 
 class _Refused(AbstractContextManager[None]):
