@@ -13,6 +13,7 @@ from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError,
 from torchcreator._spec.spec import LostGroup
 from torchcreator._torch.dispatch import dispatch_modes, no_dispatch_modes, no_function_modes
 from torchcreator._torch.fakes import is_fake_mode
+from torchcreator.constraints._base import Projection
 
 
 def checked_form(
@@ -159,6 +160,16 @@ def checked_trainable(trainable: Any, dtype: torch.dtype, label: str) -> bool:
             "Pass trainable=False, or a floating dtype.",
         )
     return trainable
+
+
+def refuse_constraint(value: object, label: str) -> None:
+    """Raise if a constraint stands where an initial value belongs."""
+    if isinstance(value, Projection):
+        raise VariableTypeError(
+            f"The initial value of variable {label!r} is a constraint: {value!r}.",
+            "A constraint changes a value that is there, and makes none.",
+            "Pass it as constraint=, and a value or an initialiser as initial_value.",
+        )
 
 
 def label_of(name: Any, module: nn.Module | None) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from torchcreator._chain.checks import checked_form
+from torchcreator._chain.checks import checked_form, refuse_constraint
 from torchcreator._chain.sliceable import all_of
 from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, shown
 from torchcreator.constraints._base import Projection
@@ -150,12 +150,7 @@ def tensor_of(
 
 def whole_of(value: Any, wanted: Wanted) -> torch.Tensor:
     """Return the initial value as a tensor of the wanted form."""
-    if isinstance(value, Projection):
-        raise VariableTypeError(
-            f"The initial value of variable {wanted.name!r} is a constraint: {value!r}.",
-            "A constraint changes a value that is there, and makes none.",
-            "Pass it as constraint=, and a value or an initialiser as initial_value.",
-        )
+    refuse_constraint(value, wanted.name)
     if isinstance(value, torch.Tensor):
         data = _copied(value, wanted)
     elif callable(value):
