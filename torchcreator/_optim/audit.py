@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from operator import attrgetter
 
 import torch
@@ -45,6 +46,7 @@ class Audit:
         """Those that are trained and have a value per rank."""
         self._orphans: list[tuple[torch.Tensor, VariableSpec]] = []
         owned: dict[Owner, list[torch.Tensor]] = {}
+        in_ddp = cache(ddp_parameters)  # looked for at most once, and nearly never
         for p, spec in zip(parameters, specs_of(parameters), strict=True):
             owner = owners.owner_of(p)
             if not p.requires_grad and spec is not None:
@@ -54,7 +56,7 @@ class Audit:
                 self.per_rank.append(p)
             if owner is not None:
                 owned.setdefault(owner, []).append(p)
-            elif spec is not None and _is_neglected(p, spec):
+            elif spec is not None and _is_neglected(p, spec, in_ddp):
                 self._orphans.append((p, spec))
         self._owned: list[tuple[Callable[[], Owner | None], frozenset[int], torch.Tensor]] = [
             (weakref.ref(owner), frozenset(map(id, theirs)), theirs[0])
@@ -92,11 +94,13 @@ class Audit:
                 owner.before_step(keys)
 
 
-def _is_neglected(parameter: torch.Tensor, spec: VariableSpec) -> bool:
+def _is_neglected(
+    parameter: torch.Tensor, spec: VariableSpec, in_ddp: Callable[[], set[int]]
+) -> bool:
     """Return whether a variable that nobody of ours owns asks for somebody."""
     if spec.synchronization in _PER_RANK:
         # Who overwrites or cuts up, and averages, what is to differ.
-        return id(parameter) in ddp_parameters() or is_sharded_by_fsdp(parameter)
+        return id(parameter) in in_ddp() or is_sharded_by_fsdp(parameter)
     if spec.process_group is not None:
         group = spec.group()
         return dist.get_rank(group) >= 0 and dist.get_world_size(group) > 1

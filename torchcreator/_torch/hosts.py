@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from torchcreator._torch.dtensor import is_sharded
+
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import GradBucket as GradBucket
 
@@ -203,7 +205,8 @@ def all_sharded_parameters() -> list[ShardedParameter]:
 
 def is_sharded_by_fsdp(parameter: torch.Tensor) -> bool:
     """Return whether FSDP2 has this parameter in shards, on several ranks."""
-    return any(p.sharded is parameter and p.size > 1 for p in all_sharded_parameters())
+    known = all_sharded_parameters() if is_sharded(parameter) else ()
+    return any(p.sharded is parameter and p.size > 1 for p in known)
 
 
 def moved(module: nn.Module) -> None:
