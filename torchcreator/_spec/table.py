@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -92,7 +92,9 @@ copy_listeners: list[Callable[[SpecTable, SpecTable], None]] = []
 """Called with the old and the new table when a module is deep-copied."""
 
 
-_index: dict[int, tuple[weakref.ref[SpecTable], str]] = {}
+Place: TypeAlias = "tuple[weakref.ref[SpecTable], str]"
+
+_index: dict[int, Place] = {}
 """Where each declared parameter was at the last look, by its id; verified at each use."""
 _room = 64
 """How many places it may have before those of dead modules are taken out."""
@@ -179,24 +181,27 @@ def tables_with(parameter: torch.Tensor) -> Iterator[SpecTable]:
 
 def _remember(parameter: torch.Tensor, table: SpecTable, name: str) -> None:
     """Keep where a parameter is declared, and let go of tables that are gone, now and then."""
-    global _index, _room
     if len(_index) >= _room:
-        _index = {k: place for k, place in _index.items() if place[0]() is not None}
-        _room = 2 * len(_index) + 64
+        _replace({k: place for k, place in _index.items() if place[0]() is not None})
     _index[id(parameter)] = (weakref.ref(table), name)
+
+
+def _replace(index: dict[int, Place]) -> None:
+    """Go on with what is known of live tables, and with room for as much again."""
+    global _index, _room
+    _index, _room = index, 2 * len(index) + 64
 
 
 def specs_of(parameters: Sequence[torch.Tensor]) -> list[VariableSpec | None]:
     """Return the spec of each parameter, or None, in one pass over the live tables."""
-    global _index
     found: dict[int, VariableSpec] = {}
-    index: dict[int, tuple[weakref.ref[SpecTable], str]] = {}
+    index: dict[int, Place] = {}
     for table in live_tables():
         reference = weakref.ref(table)
         for name, held, declaration in table.held():
             found[id(held)] = declaration
             index[id(held)] = (reference, name)
-    _index = index
+    _replace(index)
     if any(is_sharded(p) and id(p) not in found and OWN not in p.__dict__ for p in parameters):
         # FSDP2 takes its shards out of the module while that is gathered, which its root stays
         # after an evaluation forward.
