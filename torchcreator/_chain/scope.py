@@ -28,10 +28,13 @@ R = TypeVar("R")
 def linked(scope: creator_scope, creator: Creator, outward: Link | None, root: Root) -> Link:
     """Return a chain with one more creator at its inner end."""
     heard = creator if observers.tracer is None else observers.tracer.traced(creator, outward)
-    step: Step = heard, default_creator if outward is None else _next(outward.step)
+    if outward is None:
+        step: Step = heard, default_creator
+        return Link(scope, creator, None, step, (heard, adopt) if scope.modules else None, root)
+    step = heard, _next(outward.step)
     if not scope.modules:
-        module_step = None if outward is None else outward.module_step
-    elif outward is None or outward.module_step is None:
+        module_step = outward.module_step
+    elif outward.module_step is None:
         module_step = heard, adopt
     else:
         module_step = heard, _next(outward.module_step)
@@ -134,9 +137,10 @@ class creator_scope:
             observers.watcher.opened(self)
 
     def __exit__(self, *exc_info: object) -> None:
-        innermost = link = current.get()
+        innermost = current.get()
         if innermost is None or innermost.scope is not self:
             raise close_out_of_turn(self, linked)
+        link = innermost.outward
         while link is not None and link.scope is self:
             link = link.outward
         current.set(link)
@@ -154,8 +158,11 @@ class creator_scope:
         return decorated(self, function)
 
     def __del__(self) -> None:
-        if getattr(self, "opened", False) is None:
-            warn_never_entered(self)
+        try:
+            if self.opened is None:
+                warn_never_entered(self)
+        except AttributeError:  # its arguments were refused
+            pass
 
     def __repr__(self) -> str:
         return f"creator_scope({', '.join(map(called, getattr(self, 'creators', ())))})"
