@@ -96,6 +96,31 @@ def against_the_chain() -> Iterator[Pair]:
     yield ours, lambda: _by_the_chain(model)
 
 
+@question(
+    f"constructing {PARAMETERS:,} parameters, then `recreate`, a creator that passes on",
+    against="constructing them in its scope, and 2 × `named_parameters()`",
+    at_most=1.0,
+)
+def against_construction() -> Iterator[Pair]:
+    """Time it against the same creator where the model is constructed: what the chain costs there.
+
+    That is the true chain with all that finds a stock module's parameters.
+    """
+
+    def ours() -> None:
+        model = finished()
+        with tc.creator_scope(identity):
+            tc.recreate(model)
+
+    def theirs() -> None:
+        with tc.creator_scope(identity):
+            model = finished()
+        list(model.named_parameters())
+        list(model.named_parameters())
+
+    yield ours, theirs
+
+
 @question(PASSING, against="`list(model.named_parameters())`")
 def against_named_parameters() -> Iterator[Pair]:
     """Time it against a pass over the parameters."""
@@ -121,7 +146,13 @@ def against_to() -> Iterator[Pair]:
     yield ours, lambda: theirs.to(torch.bfloat16).to(torch.float32)
 
 
-QUESTIONS = [against_by_hand, against_the_chain, against_named_parameters, against_to]
+QUESTIONS = [
+    against_by_hand,
+    against_the_chain,
+    against_construction,
+    against_named_parameters,
+    against_to,
+]
 
 if __name__ == "__main__":
     main(QUESTIONS)
