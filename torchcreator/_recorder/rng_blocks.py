@@ -57,9 +57,8 @@ def draw_blocks(
         target: The memory.
         begin: Returns a generator at the beginning of a block.
     """
-    flat, length = target.view(-1), draw.step
-    for start in range(0, flat.numel(), length):
-        draw.run(flat[start : start + length], begin((first + start) // length))
+    for number, block in enumerate(target.view(-1).split(draw.step), first // draw.step):
+        draw.run(block, begin(number))
 
 
 class Beginnings:
