@@ -240,6 +240,12 @@ class _Unnamed(str):
 UNNAMED = _Unnamed("Variable")
 """What an unnamed variable is called; ``f"variable {UNNAMED!r}"`` is "variable without a name"."""
 
+
+def labelled(name: str | None) -> str:
+    """Return the name that a caller gave, whatever it is, or what an unnamed variable is called."""
+    return UNNAMED if name is None else name
+
+
 _OTHERS_WORDS = {
     "average": "mean",
     "avg": "mean",

@@ -31,6 +31,50 @@ def test_cuda_where_there_is_none(device):
     assert message.endswith("Pass a device that this machine has, device='cpu', say.")
 
 
+MANY = torch.ones(2)  # is neither true nor false
+
+
+@pytest.mark.parametrize(
+    "called",
+    [
+        lambda: tc.variable(1.0, name=MANY, frobnicate=1),
+        lambda: tc.default_creator(initial_value=1.0, name=MANY, frobnicate=1),
+    ],
+    ids=["variable", "default_creator"],
+)
+def test_a_name_that_cannot_be_one_beside_another_mistake(called):
+    """Whatever the name is, the message about something else shows it."""
+    assert message_of(TYPE, called).startswith(
+        "Variable tensor([1., 1.]) got an unexpected keyword"
+    )
+
+
+@pytest.mark.parametrize(
+    "creator",
+    [
+        lambda next_creator, **kwargs: None,
+        tc.creators.initialize(nn.init.zeros_),
+        tc.creators.forbid(),
+    ],
+    ids=["returns None", "initialize", "forbid"],
+)
+def test_a_name_that_cannot_be_one_reaches_creators(creator):
+    """Creators name it, too, or leave it to the end of the chain to refuse it."""
+    with tc.creator_scope(creator), pytest.raises(tc.TorchCreatorError, match="tensor"):
+        tc.variable(1.0, name=MANY)
+
+
+def test_tags_that_are_neither_true_nor_false():
+    """What a creator put in place of the tags is refused by the name of the module's parameter."""
+
+    def tagged(next_creator, **kwargs):
+        return next_creator(**{**kwargs, "tags": MANY})
+
+    with tc.creator_scope(tagged):
+        message = message_of(TYPE, lambda: nn.Linear(2, 3))
+    assert message.startswith("The tags of variable 'Linear.weight' are")
+
+
 def test_a_variable_without_a_name_is_not_given_one():
     """Where no name was given, the message says so."""
     without = "variable without a name"

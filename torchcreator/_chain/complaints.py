@@ -9,13 +9,13 @@ from typing import Any, NoReturn
 
 from torchcreator._call_site import warn
 from torchcreator._errors import (
-    UNNAMED,
     CreatorRecursionError,
     CreatorResultError,
     ScopeError,
     TorchCreatorError,
     VariableTypeError,
     called,
+    labelled,
     shown,
 )
 from torchcreator._spec.types import Creator
@@ -43,8 +43,7 @@ def explained(
     if len(creators) < _ENOUGH:
         return error
     return CreatorRecursionError(
-        f"Creator {called(creators[-1])} made variables for ever, "
-        f"the last one {name or UNNAMED!r}.",
+        f"Creator {called(creators[-1])} made variables for ever, the last one {labelled(name)!r}.",
         "variable() and a module's constructor inside a creator run the whole chain again, "
         "this creator included.",
         "End the creator with: return next_creator(**kwargs)",
@@ -188,7 +187,7 @@ def warn_uninitialised(variable: str) -> None:
 def returned_none(creator: Creator, name: Any) -> CreatorResultError:
     """Return the error for a creator that forgot to return what it made."""
     return CreatorResultError(
-        f"Creator {called(creator)} returned None for variable {name or UNNAMED!r}.",
+        f"Creator {called(creator)} returned None for variable {labelled(name)!r}.",
         "Whatever a creator returns becomes the variable.",
         "End it with: return next_creator(**kwargs)",
     )

@@ -24,7 +24,7 @@ from torchcreator._chain.initial_value import Wanted, tensor_of
 from torchcreator._chain.open_scopes import unique_name
 from torchcreator._chain.partial_value import part_of
 from torchcreator._chain.target import NO_TAGS, Asked, Target, target, waiting_target
-from torchcreator._errors import UNNAMED, VariableTypeError, VariableValueError, did_you_mean
+from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean, labelled
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.lazy import uninitialized
 from torchcreator._spec.spec import announce_constraint, announce_policy, spec_from
@@ -123,7 +123,7 @@ def adopt(
     if waiting is not None and waiting.made is None and initial_value is waiting.value:
         asked = (
             name, shape, dtype, trainable, constraint, synchronization, aggregation,
-            caching_device, process_group, tags or NO_TAGS, validate_shape,
+            caching_device, process_group, NO_TAGS if tags is None else tags, validate_shape,
         )  # fmt: skip
         try:  # tuples look at identity first
             same = asked == waiting.handed and device == waiting.device
@@ -143,7 +143,7 @@ def unknown_keyword(name: str | None, unknown: Mapping[str, Any]) -> VariableTyp
     word = next(iter(unknown))
     known = VariableKwargs.__annotations__
     return VariableTypeError(
-        f"Variable {name or UNNAMED!r} got an unexpected keyword {word!r}"
+        f"Variable {labelled(name)!r} got an unexpected keyword {word!r}"
         f"{did_you_mean(word, known)}.",
         f"A variable takes {', '.join(known)}.",
         "Correct the keyword, or pass the value to the creators in tags={...}.",

@@ -44,9 +44,9 @@ def is_loaded(kwargs: VariableKwargs) -> bool:
     if is_assigned():
         return True
     module, name = kwargs.get("module"), kwargs.get("name")
-    if module is None or building.get() is not None or module._parameters.get(name or "") is None:
+    if module is None or name is None or building.get() is not None:
         return False
-    return not constructing(module)
+    return module._parameters.get(name) is not None and not constructing(module)
 
 
 def replacement_of(parameter: nn.Parameter) -> nn.Parameter | None:

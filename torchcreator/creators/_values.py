@@ -13,10 +13,10 @@ from typing_extensions import Unpack
 from torchcreator._build.context import building
 from torchcreator._chain.initial_value import InPlace, in_place, tensor_of
 from torchcreator._errors import (
-    UNNAMED,
     TorchCreatorError,
     VariableTypeError,
     VariableValueError,
+    labelled,
     shown,
 )
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
@@ -66,7 +66,7 @@ def initialize(function: Callable[..., Any], **chosen: Unpack[Choice]) -> Creato
         elif value is not None:  # its shape is that of the value it would have had
 
             def initialised() -> Any:
-                before = tensor_of(value, name or "Variable", None, dtype, None)
+                before = tensor_of(value, labelled(name), None, dtype, None)
                 begin = in_place(function, name, before.shape, before.dtype, before.device)
                 if not isinstance(begin, InPlace):
                     return begin()
@@ -100,7 +100,7 @@ class _Refused(AbstractContextManager[None]):
     """Name the variable, and say what to write, where an initialiser refuses a shape."""
 
     def __init__(self, shape: Sequence[int], name: str | None, word: str) -> None:
-        self._shape, self._name, self._word = tuple(shape), name or UNNAMED, word
+        self._shape, self._name, self._word = tuple(shape), labelled(name), word
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, ValueError) and not isinstance(error, TorchCreatorError):
@@ -179,7 +179,7 @@ def _shape_of(kwargs: VariableKwargs) -> tuple[int, ...] | None:
     if shape is not None or value is None:
         return None if shape is None else tuple(shape)
     with torch.device("meta"):  # for its shape alone: a callable makes and draws nothing
-        return tuple(tensor_of(value, kwargs.get("name") or UNNAMED, None, None, None).shape)
+        return tuple(tensor_of(value, labelled(kwargs.get("name")), None, None, None).shape)
 
 
 def _local_name(name: str, owner: nn.Module | None) -> VariableValueError:

@@ -9,10 +9,10 @@ from typing_extensions import Unpack
 
 from torchcreator._build.progress import current_bar, is_seen, maker
 from torchcreator._errors import (
-    UNNAMED,
     ForbiddenError,
     MissingExtraError,
     VariableTypeError,
+    labelled,
     shown,
 )
 from torchcreator._spec.types import Creator, NextCreator, VariableKwargs
@@ -92,7 +92,7 @@ def forbid(*, reason: str = "", **chosen: Unpack[Choice]) -> Creator:
         if is_assigned():  # nothing is made
             return next_creator(**kwargs)
         owner = kwargs.get("module")
-        name = kwargs.get("name") or UNNAMED
+        name = labelled(kwargs.get("name"))
         raise ForbiddenError(
             f"Variable {name!r}{'' if owner is None else f' of {type(owner).__name__}'} was about "
             "to be made inside forbid().",
