@@ -129,7 +129,7 @@ def test_a_dead_rank_is_noticed_at_once(tmp_path, action, fault):
 def impatient():
     """Let collectives wait for TIMEOUT seconds from now on."""
     dist.barrier()
-    dist.distributed_c10d._set_pg_timeout(timedelta(seconds=TIMEOUT), dist.group.WORLD)
+    dist.group.WORLD.set_timeout(timedelta(seconds=TIMEOUT))
 
 
 @pytest.mark.parametrize("action", ["a backward in DDP", "a backward in a plain module", "verify"])
