@@ -13,10 +13,12 @@ import pickle
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 import torchcreator as tc
 from torchcreator._chain.open_scopes import current
@@ -229,3 +231,35 @@ def test_seeded_builds_leave_the_default_generator():
     for thread in threads:
         thread.join()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_models_are_compiled_after_builds_that_overlapped():
+    """What torch tells the whole process while a model is recorded is not left told."""
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+
+    def first():
+        first_in.set()
+        second_in.wait(20)
+        return nn.Linear(2, 2)
+
+    def second():
+        second_in.set()
+        first_out.wait(20)
+        return nn.Linear(2, 2)
+
+    def build_first():
+        tc.build(first)
+        first_out.set()
+
+    def build_second():
+        first_in.wait(20)
+        tc.build(second)
+
+    with ThreadPoolExecutor(2) as pool:
+        for building in [pool.submit(build_first), pool.submit(build_second)]:
+            building.result()
+    assert first_out.is_set()
+    torch.compiler.reset()
+    counter = CompileCounter()
+    torch.compile(nn.Linear(2, 2), backend=counter)(torch.ones(1, 2))
+    assert counter.frame_count == 1

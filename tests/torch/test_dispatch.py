@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from torchcreator._torch.dispatch import (
     TO_COPY,
@@ -37,6 +41,29 @@ def test_a_mode_is_called_as_it_is():
     wrapped = torch.__version__ >= (2, 11)
     assert (plain.__torch_dispatch__ is not dispatch) == wrapped
     assert ours.__torch_dispatch__ is dispatch
+
+
+def test_the_process_does_not_notice_modes_whose_blocks_overlap():
+    """Torch tells the whole process of a mode; of ours it does not, so nothing is left told."""
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+
+    def first():
+        with type("First", (DispatchMode,), {})():
+            first_in.set()
+            second_in.wait(20)
+        first_out.set()
+
+    def second():
+        first_in.wait(20)
+        with type("Second", (DispatchMode,), {})():
+            second_in.set()
+            first_out.wait(20)
+
+    with ThreadPoolExecutor(2) as pool:
+        for blocked in [pool.submit(first), pool.submit(second)]:
+            blocked.result()
+    assert first_out.is_set()
+    assert not is_in_torch_dispatch_mode()
 
 
 def test_an_operation_tells_its_schema():

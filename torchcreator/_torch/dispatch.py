@@ -19,12 +19,25 @@ from torch.utils._python_dispatch import (
     _pop_mode,
     _push_mode,
 )
+from typing_extensions import Self
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class DispatchMode(TorchDispatchMode):
-    """A dispatch mode that torch calls as it is."""
+    """A dispatch mode that torch calls as it is, and that only its own thread notices.
+
+    Torch's own `__enter__` also tells the whole process that some mode is active, and `__exit__`
+    puts back what it was told before: two threads whose blocks overlap leave it told for ever, and
+    torch 2.10 then compiles nothing any more.
+    """
+
+    def __enter__(self) -> Self:
+        _push_mode(self)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        _pop_mode()
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
