@@ -200,15 +200,14 @@ def memory(way: str, name: str, *, at_most: float | None = None) -> Question:
 
 
 QUESTIONS = [
+    comparison(assigned, against="meta, `load_file`, `assign=True`", at_most=1.3, seconds=15.0),
+    comparison(from_a_seed, against="the same with `seed=…`", at_most=2.0),
     comparison(
-        assigned,
-        against="meta, `load_file`, `assign=True`",
-        at_most=1.3,
-        seconds=15.0,
+        accelerated,
+        against="accelerate's `load_checkpoint_and_dispatch`",
+        at_most=1.0,
         headline=True,
     ),
-    comparison(from_a_seed, against="the same with `seed=…`", at_most=2.0),
-    comparison(accelerated, against="accelerate's `load_checkpoint_and_dispatch`"),
     comparison(copied, against="plain construction and `load_state_dict`", seconds=1.0),
     comparison(
         loaded_there,
