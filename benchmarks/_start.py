@@ -202,6 +202,7 @@ def measured(row: Row) -> Found | None:
     """Measure a row in a process of its own; None where it ended without an answer."""
     receive, send = multiprocessing.get_context("fork").Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=measure, args=(row, send))
+    gc.collect()  # in the fork, what has threads of its own would wait for them, or crash
     process.start()
     send.close()
     try:
