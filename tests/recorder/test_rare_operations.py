@@ -102,7 +102,13 @@ def one_wide():
     return {"column": column.mul_(2)}
 
 
+def compiled():
+    doubled = torch.compile(lambda weights: weights * 2 + 1, backend="eager")
+    return {"doubled": doubled(torch.rand(3)), "after": torch.rand(2)}
+
+
 WAYS = [
+    compiled,
     sparse_made,
     sparse_from_recorded,
     arrays_filled_from_recorded,

@@ -194,12 +194,12 @@ def make(
     waiting = target.get() and waiting_target()
     data = part = None
     if initial_value is not None and (waiting is None or initial_value is not waiting.value):
-        whole = waiting is None or waiting.region is None
-        data = tensor_of(initial_value, label, shape, dtype, device) if whole else None
+        sharded = None if waiting is None or waiting.region is None else waiting
+        data = tensor_of(initial_value, label, shape, dtype, device) if sharded is None else None
         part = (
             None
-            if whole or waiting is None
-            else part_of(initial_value, waiting, Wanted(label, shape, dtype, device))
+            if sharded is None
+            else part_of(initial_value, sharded, Wanted(label, shape, dtype, device))
         )
     elif waiting is None and (validate_shape or shape is not None):
         raise _no_value(label)
