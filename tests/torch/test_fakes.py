@@ -17,6 +17,14 @@ def test_fake_tensors_are_made_and_recognised():
     assert (fake.shape, fake.stride(), fake.device.type) == ((3, 2), (1, 3), "cuda")
 
 
+def test_a_mode_of_fakes_is_not_entered(monkeypatch):
+    """Entering it would tell the whole process that a mode is active, other threads included."""
+    mode, entered = fake_mode(), []
+    monkeypatch.setattr(type(mode), "__enter__", entered.append)
+    assert is_fake(faked(mode, torch.ones(1), "cpu"))
+    assert entered == []
+
+
 def test_a_mode_of_fakes_is_recognised():
     """A mode of fake tensors is told from another mode."""
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from torchcreator._torch.dispatch import past_dispatch
+
 if TYPE_CHECKING:
     from torch._subclasses.fake_tensor import FakeTensorMode as FakeTensorMode
 
@@ -32,7 +34,13 @@ def is_fake(tensor: torch.Tensor) -> bool:
 
 def faked(mode: Any, tensor: torch.Tensor, device: Any) -> torch.Tensor:
     """Return a fake tensor on any device, with the shape, strides and dtype of another tensor."""
-    with mode:
-        return torch.empty_strided(
-            tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device
+    from torch._subclasses.fake_tensor import FakeTensor
+
+    guard = past_dispatch()  # entering the mode would tell the whole process of it
+    try:
+        alike = torch.empty_strided(
+            tensor.size(), tensor.stride(), dtype=tensor.dtype, device="meta"
         )
+    finally:
+        del guard
+    return FakeTensor(mode, alike, torch.device(device))
