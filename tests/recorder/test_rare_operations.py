@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.utils import counters
 
 from tests.build.same import assert_builds_same
 from torchcreator import build
@@ -130,6 +131,18 @@ WAYS = [
 def test_it_builds_as_it_constructs(make):
     """Values and the generator's state are those of plain construction."""
     assert_builds_same(lambda: Holder(make))
+
+
+def test_a_compiled_function_runs_as_it_is():
+    """The compiler looks at nothing while a constructor is recorded: what it met were our frames.
+
+    At one of them it warned; where warnings are errors, it then met every frame of the process, and
+    each parameter made in a scope cost a walk over all that lives.
+    """
+    torch._dynamo.reset()
+    before = counters["frames"]["total"]
+    build(Holder, compiled)
+    assert counters["frames"]["total"] == before
 
 
 def test_what_is_on_meta_on_purpose_stays_there():

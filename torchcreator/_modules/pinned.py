@@ -21,7 +21,7 @@ from torchcreator._errors import ScopeError
 from torchcreator._modules.ownership import constructed
 from torchcreator._spec.table import SpecTable, copy_listeners, table_of
 from torchcreator._torch import mode_stack
-from torchcreator._torch.dispatch import no_function_modes, not_compiled, schema_of
+from torchcreator._torch.dispatch import no_function_modes, schema_of
 from torchcreator._torch.modules import LOADS
 from torchcreator._torch.tensors import is_gone, storage_key, weak_storage
 
@@ -44,7 +44,6 @@ class Sticky(mode_stack.OwnMode):
         with no_function_modes():  # which may refuse to show a storage, as a recorder does
             return storage_key(tensor) in self.pins
 
-    @not_compiled
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:

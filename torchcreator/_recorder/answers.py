@@ -259,6 +259,13 @@ ANSWERS: dict[Function, Answer] = {
         ]
     },
 }
+ALIKE: frozenset[Function] = frozenset(
+    {
+        *(_T.dim, _T.ndimension, _T.size, _T.numel, _T.is_floating_point),
+        *map(_attribute, ("shape", "ndim", "dtype", "requires_grad", "is_leaf", "grad_fn")),
+    }
+)
+"""What constructors ask most, and what a tensor on meta answers as any other does."""
 UNASKED: frozenset[Answer] = frozenset({from_data, whole})
 """The answers for functions whose recorded tensors may be anywhere in their arguments."""
 DEEPCOPY: Answer = deepcopy

@@ -16,12 +16,12 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from torchcreator._errors import TorchCreatorError
-from torchcreator._recorder.answers import ANSWERS, DEEPCOPY, UNASKED, Answer, naming_device
+from torchcreator._recorder.answers import ALIKE, ANSWERS, DEEPCOPY, UNASKED, Answer, naming_device
 from torchcreator._recorder.dispatch_mode import Recorder
 from torchcreator._recorder.fast_paths import SHORTCUTS, passable
 from torchcreator._recorder.live_tensors import Handed
 from torchcreator._recorder.on_values import can_be_called_again, on_values
-from torchcreator._torch.dispatch import no_dispatch_modes, no_function_modes
+from torchcreator._torch.dispatch import no_dispatch_modes, no_function_modes, not_compiled
 
 Function = Callable[..., Any]
 
@@ -46,6 +46,7 @@ class Disguise(TorchFunctionMode):
         self._by_name = not recorder.log.draws.ordered
         self._logged = recorder.log.tape.ops
 
+    @not_compiled
     def __torch_function__(
         self,
         func: Function,
@@ -54,9 +55,17 @@ class Disguise(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         """Answer a question about a recorded tensor, or pass the call on."""
+        if func in ALIKE:
+            return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
         if self._by_name:
-            self._adopt(func, args[0] if args else (kwargs or {}).get("tensor"), sys._getframe(1))
-        result = self._answer(func, args, kwargs or {})
+            self._adopt(func, args[0] if args else kwargs.get("tensor"), sys._getframe(1))
+        result: Any = NotImplemented
+        shortcut = SHORTCUTS.get(func)
+        if shortcut is not None and passable():
+            result = shortcut(self._recorder, args, kwargs)
+        if result is NotImplemented:
+            result = self._answer(func, args, kwargs)
         self.handed.note(result)
         return result
 
@@ -70,11 +79,6 @@ class Disguise(TorchFunctionMode):
                 self._recorder.adopt_alone(value)
 
     def _answer(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        shortcut = SHORTCUTS.get(func)
-        if shortcut is not None and passable():
-            result = shortcut(self._recorder, args, kwargs)
-            if result is not NotImplemented:
-                return result
         kind = ANSWERS.get(func)
         before = len(self._logged)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
+from ctypes import string_at
 
 import torch
 
@@ -13,6 +13,7 @@ _NEXT, _FIRST, _AFTER_WORDS = 16, 24, 5016
 WAITS = 32
 """The last bytes of a state on the CPU: a normal value that waits to be used, if there is one."""
 
+_MARKED = 56  # bytes: which word is next, the first word and five more
 _WORDS = 624
 _TELLING = 16  # words
 _AT_A_TIME = 256  # blocks
@@ -22,14 +23,16 @@ _FRESH = (1, 0)  # how many are left, and which is next, after seeding alone
 
 def raw_of(state: torch.Tensor) -> bytes:
     """Return the bytes of a state; to be called without function modes."""
-    return ctypes.string_at(state.data_ptr(), state.numel())
+    return string_at(state.data_ptr(), state.numel())
 
 
-def mark(raw: bytes) -> bytes:
-    """Return what tells a state from all others, in fewer bytes."""
-    if len(raw) != _MERSENNE:
-        return raw
-    return raw[_NEXT : _FIRST + 48] + raw[-WAITS:]  # the second word on is all that is random
+def mark(state: torch.Tensor) -> bytes:
+    """Return what tells a state from all others, in few bytes; called as `raw_of` is."""
+    if state.numel() != _MERSENNE:
+        return raw_of(state)
+    address = state.data_ptr()
+    # The second word on is all that is random.
+    return string_at(address + _NEXT, _MARKED) + string_at(address + _MERSENNE - WAITS, WAITS)
 
 
 def next_mark(found: bytes) -> bytes:

@@ -131,7 +131,7 @@ class Watch:
             token.new_empty(outputs).random_(generator=self._generator)
         while not self._on_cpu:
             token.random_(generator=self._generator)
-            if mark(raw_of(self._generator.get_state())) not in self._places:
+            if mark(self._generator.get_state()) not in self._places:
                 break
         return b""
 
@@ -159,10 +159,11 @@ class Watch:
         target = final(self._here.origin)
         with DEFAULT, as_written():
             _watches.discard(self)
-            here, raw = self._here, raw_of(self._generator.get_state())
+            here, state = self._here, self._generator.get_state()
+            raw = raw_of(state)
             if raw == raw_of(target):
                 pass  # most devices were not drawn on
-            elif mark(raw) == self._mark and not here.others:
+            elif mark(state) == self._mark and not here.others:
                 self._set_to(target, lambda: outputs(here.origin) - here.offset)
             elif self._moves and (taken := distance(self._state, raw, self._budget)) is not None:
                 here = here.on(self._seen + taken - here.offset)
@@ -178,7 +179,7 @@ class Watch:
 
     def _look(self) -> _Place:
         state = self._generator.get_state()
-        found = mark(raw_of(state))
+        found = mark(state)
         if found != self._mark:  # the constructor or somebody else
             place = self._places.get(found) or self._found_at(state)
             self._saw(state, place)
@@ -188,7 +189,7 @@ class Watch:
     def _saw(self, state: torch.Tensor, place: _Place) -> None:
         """Learn where the generator is."""
         self._state, self._here, self._seen = state, place, place.offset
-        self._mark = mark(raw_of(state))
+        self._mark = mark(state)
 
     def _found_at(self, state: torch.Tensor) -> _Place:
         """Return a place that is not known: further on, as others drew, or set."""
@@ -203,7 +204,7 @@ class Watch:
 
     def _root(self, state: torch.Tensor) -> _Place:
         base = Base(state)
-        place = self._places[mark(raw_of(state))] = _Place(Root(base), base, 0, 0)
+        place = self._places[mark(state)] = _Place(Root(base), base, 0, 0)
         return place
 
     def _set_to(self, state: torch.Tensor, further: Callable[[], int]) -> None:

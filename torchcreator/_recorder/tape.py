@@ -138,9 +138,10 @@ class Tape:
 
     def covers(self, ref: Ref) -> bool:
         """Return whether every byte of the storage belongs to exactly one element of ``ref``."""
-        if ref.offset or ref.size.numel() * ref.dtype.itemsize != self.nbytes(ref.storage):
+        held = self._storages[ref.storage]
+        if ref.offset or ref.size.numel() * ref.dtype.itemsize != held.meta.nbytes():
             return False
-        if self.is_made(ref):
+        if ref is held.made:
             return True
         expected = 1
         for stride, length in sorted(zip(ref.stride, ref.size, strict=True)):

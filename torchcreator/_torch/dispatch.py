@@ -29,8 +29,13 @@ class DispatchMode(TorchDispatchMode):
 
     Torch's own `__enter__` also tells the whole process that some mode is active, and `__exit__`
     puts back what it was told before: two threads whose blocks overlap leave it told for ever, and
-    torch 2.10 then compiles nothing any more.
+    torch 2.10 then compiles nothing any more. And torch.compile does not look into its methods.
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__torch_dispatch__" in vars(cls):
+            cls.__torch_dispatch__ = not_compiled(cls.__torch_dispatch__)  # type: ignore[method-assign]
 
     def __enter__(self) -> Self:
         _push_mode(self)
@@ -106,8 +111,6 @@ def not_compiled(function: _F) -> _F:
     if hasattr(evaluation, "_FrameAction"):
         skip = evaluation._FrameAction.SKIP
         evaluation.set_code_exec_strategy(code, evaluation._FrameExecStrategy(skip, skip))
-    elif hasattr(evaluation, "skip_code"):  # torch 2.6
-        evaluation.skip_code(code)
     else:
         hidden: _F = torch.compiler.disable(function)
         return hidden

@@ -24,7 +24,8 @@ def version(tensor: torch.Tensor) -> int:
 
 def storage_key(tensor: torch.Tensor) -> int:
     """Return the address of the tensor's storage: its identity while something keeps it alive."""
-    return int(torch._C._storage_id(tensor))  # type: ignore[attr-defined]
+    key: int = torch._C._storage_id(tensor)  # type: ignore[attr-defined]
+    return key
 
 
 def looks_at(tensor: torch.Tensor, storage: torch.UntypedStorage) -> bool:
