@@ -33,7 +33,7 @@ class DispatchMode(TorchDispatchMode):
     """
 
     def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
+        super().__init_subclass__()  # type: ignore[no-untyped-call]
         if "__torch_dispatch__" in vars(cls):
             cls.__torch_dispatch__ = not_compiled(cls.__torch_dispatch__)  # type: ignore[method-assign]
 
