@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import torchcreator as tc
+from torchcreator._build import references
 from torchcreator._build.build import build
 
 Pair = namedtuple("Pair", ["first", "second"])
@@ -55,6 +56,14 @@ class Holding(nn.Module):
 
 def own(next_creator, **kwargs):
     return nn.Parameter(torch.zeros(kwargs["shape"]))
+
+
+def test_what_nobody_else_holds_is_not_looked_for(monkeypatch):
+    """A build that replaces parameters does not walk over all that lives."""
+    monkeypatch.setattr(references, "referrers", None)
+    with tc.creator_scope(own):
+        model = build(lambda: nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
+    assert not any(parameter.detach().any() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("name", HOLDERS)

@@ -37,6 +37,13 @@ class _Creation:
 
     def run(self, chain: NextCreator) -> None:
         """Call the creators once for each parameter, in the order of ``named_parameters``."""
+        take_over(self._replaced(chain))
+
+    def _replaced(self, chain: NextCreator) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """Call the creators; return what they refused, held by nothing of ours, and what is there.
+
+        Where something else holds it, that has to be looked for in all that lives.
+        """
         parameters = held_by(self.model)
         replaced: list[tuple[nn.Parameter, nn.Parameter]] = []
         with bar("asking the creators", len(parameters)) as advance:
@@ -45,10 +52,9 @@ class _Creation:
                 if made is not held.parameter:
                     replaced.append((held.parameter, made))
                 advance()
-        parameters.clear()
         for refused, _ in replaced:
             self._forget(refused)
-        take_over(replaced)
+        return replaced
 
     def put(
         self, parameter: nn.Parameter, data: torch.Tensor, *, own: bool, trainable: bool
@@ -100,6 +106,7 @@ class _Creation:
 
     def _forget(self, refused: nn.Parameter) -> None:
         """Let nothing be replayed for a parameter that a creator answered by one of its own."""
+        self.recording.handed.forget(refused)
         storage = self.recording.storage_of(refused)
         if storage is None:
             return

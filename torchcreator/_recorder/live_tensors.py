@@ -60,6 +60,10 @@ class Handed:
             for item in result:
                 self.note(item)
 
+    def forget(self, tensor: torch.Tensor) -> None:
+        """Hold a tensor no longer, if it is one of them."""
+        self._held.pop(id(tensor), None)
+
     def kept(self) -> list[torch.Tensor]:
         """Return those that somebody else holds too, and forget the others."""
         counts = [sys.getrefcount(tensor) for tensor in self._held.values()]
