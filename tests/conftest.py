@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from tests.support.heap import all_in_sight
 from tests.support.tracing import reading
 
 # Inductor's pool of compilers does not survive a fork: a rank would wait for it for ever.
@@ -83,6 +84,12 @@ def fit_to_fork():
     gc.freeze()
     torch.set_num_threads(1)
     torch.ones(1, requires_grad=True).sum().backward()
+
+
+@pytest.fixture(scope="module")
+def in_sight():
+    """Let the tests of a module see everything."""
+    yield from all_in_sight()
 
 
 @pytest.fixture(autouse=True)

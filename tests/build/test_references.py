@@ -14,6 +14,7 @@ import torchcreator as tc
 from torchcreator._build import references
 from torchcreator._build.build import build
 
+pytestmark = pytest.mark.usefixtures("in_sight")
 Pair = namedtuple("Pair", ["first", "second"])
 
 

@@ -13,6 +13,8 @@ from torch import nn
 
 from torchcreator import build, defer, materialize
 
+pytestmark = pytest.mark.usefixtures("in_sight")
+
 CACHE = {}
 
 
