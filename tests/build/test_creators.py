@@ -7,6 +7,7 @@ import gc
 import pytest
 import torch
 from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 import torchcreator as tc
 from tests.build.same import tensors_of
@@ -52,6 +53,27 @@ def test_what_they_see():
         assert kwargs["trainable"] is (None if parameter.requires_grad else False)
         assert kwargs["module"] is model.get_submodule(kwargs["name"].rpartition(".")[0])
         assert set(kwargs) == set(tc.VariableKwargs.__annotations__)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.parametrize("wrap", [torch.compile, checkpoint_wrapper])
+@pytest.mark.parametrize("later", [False, True], ids=["built", "deferred"])
+def test_names_are_those_without_torchs_wrappings(wrap, later):
+    """Patterns meet, and seeds give, the same in what torch has wrapped."""
+    names = []
+
+    def factory():
+        return nn.Sequential(wrap(nn.Linear(2, 2)), nn.Linear(2, 2, bias=False))
+
+    model = tc.defer(factory) if later else None
+    with tc.creator_scope(passing(lambda kwargs: names.append(kwargs["name"]))):
+        build(factory) if model is None else tc.materialize(model)
+    assert names == ["0.weight", "0.bias", "1.weight"]
+    bare = build(lambda: nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, bias=False)), seed=0)
+    for wrapped, parameter in zip(
+        build(factory, seed=0).parameters(), bare.parameters(), strict=True
+    ):
+        assert torch.equal(wrapped, parameter)
 
 
 def test_true_values_may_be_asked_for_again():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import multiprocessing
 import os
 import pickle
@@ -192,6 +193,7 @@ def _rank_main(
     fn: Callable[[int], Any], rank: int, world_size: int, meeting: Path, timeout: float
 ) -> None:
     """Run one rank and leave by ``os._exit``: gloo's threads are not asked to stop."""
+    gc.freeze()  # garbage of the parent's is left alone: its process groups' threads are not here
     torch.set_num_threads(1)  # a fork must not enter the thread pool of its parent
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     os.environ["RANK"], os.environ["WORLD_SIZE"] = str(rank), str(world_size)

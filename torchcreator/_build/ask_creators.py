@@ -115,10 +115,10 @@ class _Creation:
             self._objects[storage] = others
 
     def _create(self, chain: NextCreator, held: Held) -> nn.Parameter:
-        parameter, names, spec, shards = held.parameter, held.names, held.spec, self._shards
+        parameter, spec, shards = held.parameter, held.spec, self._shards
+        names = [without_wrappings(name) for name in held.names]
         module = held.places[0][0]
         if shards is not None and parameter in shards:
-            names = [without_wrappings(name) for name in names]
             part = shards.target(module, names[0], parameter)
             device = shards.device(parameter)
             made = ask(chain, part, part.value, device=device, names=names, spec=spec)

@@ -20,6 +20,7 @@ from torchcreator._recorder.rng_outputs import draw_of
 from torchcreator._recorder.rng_states import distance, raw_of
 from torchcreator._recorder.rng_watch import DEFAULT
 from torchcreator._recorder.tape import Tape
+from torchcreator._torch.modules import without_wrappings
 
 _ROWS = torch.contiguous_format
 _OTHERS = 1 << 15  # blocks of outputs that others may draw while one constructor runs
@@ -111,9 +112,10 @@ class Streams:
         ops, seeds = self._tape.ops, self._seeds
         named: dict[int, tuple[str, int]] = {}
         for storages in (parameters, others):
-            for name in sorted(storages):
+            found = {without_wrappings(name): storage for name, storage in storages.items()}
+            for name in sorted(found):
                 position = 0
-                for number in self._tape.slice([storages[name]]):
+                for number in self._tape.slice([found[name]]):
                     if ops[number].traits.draws:
                         if number not in seeds:
                             seeds[number] = self._hash(name, position)
