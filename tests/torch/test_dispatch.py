@@ -13,9 +13,12 @@ from torchcreator._torch.dispatch import (
     DispatchMode,
     OpOverload,
     TorchDispatchMode,
+    autocast_on,
+    autocasts,
     dispatch_modes,
     dispatch_stack_depth,
     function_modes_active,
+    no_autocast,
     no_dispatch_modes,
     no_function_modes,
     not_compiled,
@@ -168,3 +171,19 @@ def test_a_hidden_function_is_not_compiled():
     compiled = torch.compile(hidden, backend="eager")
     assert compiled(torch.zeros(1)).item() == 1.0
     assert seen == [False]
+
+
+def test_autocast_is_seen_and_put_aside():
+    """Where it is on, what it knows, and a block in which it is off."""
+    ones = torch.ones(2, 2)
+    assert autocast_on() == frozenset()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert autocast_on() == {"cpu"}
+        with no_autocast():
+            assert autocast_on() == frozenset()
+            assert (ones @ ones).dtype == torch.float32
+        assert (ones @ ones).dtype == torch.bfloat16
+    assert autocasts("mm", "cpu")
+    assert autocasts("softmax", "cuda")  # by one of its overloads
+    assert not autocasts("add", "cpu")
+    assert not autocasts("no such operation", "cpu")

@@ -18,11 +18,13 @@ PLACE = PACKAGE / "_torch"
 PATHS = [
     "torch._C._current_graph_task_id",
     "torch._C._DisableTorchDispatch",
+    "torch._C._dispatch_has_kernel_for_dispatch_key",
     "torch._C._distributed_c10d:GradBucket",
     "torch._C._dynamo.eval_frame._FrameAction.SKIP",
     "torch._C._dynamo.eval_frame._FrameExecStrategy",
     "torch._C._dynamo.eval_frame.set_code_exec_strategy",
     "torch._C._has_storage",
+    "torch._C._is_any_autocast_enabled",
     "torch._C._is_torch_function_mode_enabled",
     "torch._C._len_torch_dispatch_stack",
     "torch._C._nn.flatten_dense_tensors",

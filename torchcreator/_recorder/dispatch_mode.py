@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from torchcreator._recorder.live_tensors import replace
+from torchcreator._recorder.on_values import NeedsValuesError, has_halves
 from torchcreator._recorder.op_schema import Traits, traits_of
 from torchcreator._recorder.pytree import META, argument, blank, hollow, mapped, tensors_in
 from torchcreator._recorder.tape_writer import Log, default_device
 from torchcreator._torch.dispatch import (
     DispatchMode,
     OpOverload,
+    autocasts,
     function_modes_active,
     no_function_modes,
     schema_of,
@@ -50,6 +52,7 @@ class Recorder(DispatchMode):
         honest: Whether the constructor itself is asking for the meta device; set by the disguise.
         keeps: Returns whether a write to a tensor would be dropped if it were asked for now.
         disguise: What answers for recorded tensors.
+        autocast: The kinds of device for which autocast is on where the constructor calls torch.
     """
 
     def __init__(self, log: Log, keeps: Keeps) -> None:
@@ -58,6 +61,7 @@ class Recorder(DispatchMode):
         self.honest = False
         self.disguise: AbstractContextManager[object] = nullcontext()
         self.keeps = keeps
+        self.autocast: frozenset[str] = frozenset()
 
     def __torch_dispatch__(
         self,
@@ -198,6 +202,7 @@ class Recorder(DispatchMode):
         if traits.unlike or not all(tensor.is_meta for tensor in written):
             return self._really(func, traits, args, kwargs)
         device = self.log.device_of(next(filter(self.log.knows, tensors)))
+        self._check_autocast(func, traits, device.type, tensors)
         if kwargs.get("device") is not None:
             device = self._asked_device(kwargs["device"], tensors[0])
             if device == META:
@@ -215,6 +220,15 @@ class Recorder(DispatchMode):
         if written or any(result is not None for result in fresh):
             self.log.computed(func, traits, args, kwargs, fresh)
         return out
+
+    def _check_autocast(
+        self, func: OpOverload, traits: Traits, kind: str, tensors: list[torch.Tensor]
+    ) -> None:
+        """Raise if autocast computes an operation in another dtype, which it does not on meta."""
+        if kind in self.autocast:
+            name = schema_of(func).name.partition("::")[2]
+            if traits.lowered or (has_halves(tensors) and autocasts(name, kind)):
+                raise NeedsValuesError(name)
 
     def _fresh(
         self, out: Any, used: list[torch.Tensor], device: torch.device

@@ -20,8 +20,20 @@ from torchcreator._recorder.answers import ALIKE, ANSWERS, DEEPCOPY, UNASKED, An
 from torchcreator._recorder.dispatch_mode import Recorder
 from torchcreator._recorder.fast_paths import SHORTCUTS, passable
 from torchcreator._recorder.live_tensors import Handed
-from torchcreator._recorder.on_values import can_be_called_again, on_values
-from torchcreator._torch.dispatch import no_dispatch_modes, no_function_modes, not_compiled
+from torchcreator._recorder.on_values import (
+    NeedsValuesError,
+    can_be_called_again,
+    has_halves,
+    on_values,
+)
+from torchcreator._recorder.pytree import tensors_in
+from torchcreator._torch.dispatch import (
+    autocast_on,
+    autocasts,
+    no_dispatch_modes,
+    no_function_modes,
+    not_compiled,
+)
 
 Function = Callable[..., Any]
 
@@ -81,16 +93,34 @@ class Disguise(TorchFunctionMode):
     def _answer(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kind = ANSWERS.get(func)
         before = len(self._logged)
+        self._recorder.autocast = autocast_on()
         try:
+            if self._recorder.autocast:
+                self._check_autocast(func, args, kwargs)
             if kind is None and (not kwargs or kwargs.get("device") is None):  # nearly always
                 return func(*args, **kwargs)
             return self._special(kind, func, args, kwargs)
         except TorchCreatorError:
             raise
-        except Exception:
+        except Exception as error:
             if not can_be_called_again(self._recorder.log.tape, before, args, kwargs):
+                if isinstance(error, NeedsValuesError):
+                    self._recorder.log.escape(
+                        f"{error} under torch.autocast", next(tensors_in(args, kwargs))
+                    )
                 raise
         return on_values(self._recorder.log, func, args, kwargs)
+
+    def _check_autocast(
+        self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Raise for what autocast computes in more than the half precision that it is given."""
+        name = str(getattr(func, "__name__", func)).strip("_")
+        with no_function_modes():
+            recorded = filter(self._recorder.log.knows, tensors_in(args, kwargs))
+            kinds = self._recorder.autocast
+            if has_halves(recorded) and any(autocasts(name, kind) for kind in kinds):
+                raise NeedsValuesError(name)
 
     def _special(
         self, kind: Answer | None, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]

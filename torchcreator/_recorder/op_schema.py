@@ -26,6 +26,7 @@ class Traits(NamedTuple):
     takes_dtype: bool = False
     lone: bool = False  # takes no other tensor than its first argument
     unlike: bool = False  # gives tensors of another kind or layout on meta than elsewhere
+    lowered: bool = False  # autocast computes it, or what it is a part of, in half precision
     relaid: Function | None = None  # makes of its results on meta, and its arguments, the CPU's
 
 
@@ -66,6 +67,12 @@ _UNDECLARED: dict[str, frozenset[int | str]] = {
     "batch_norm_gather_stats": frozenset({3, 4}),
     "batch_norm_gather_stats_with_counts": frozenset({3, 4}),
 }
+_LOWERED = frozenset(
+    {
+        *("addbmm", "addmm", "addmv", "addr", "baddbmm", "bmm", "dot", "mm", "mv", "vdot"),
+        *("_convolution", "_prelu_kernel", "convolution", "linalg_vecdot", "mkldnn_rnn_layer"),
+    }
+)
 _UNLIKE = frozenset(
     {
         "_embedding_bag_forward_only",
@@ -138,6 +145,7 @@ def _read(func: OpOverload) -> Traits:
         takes_dtype="dtype" in words,
         lone=tensors == [0],
         unlike=name in _UNLIKE,
+        lowered=name in _LOWERED,
         relaid=_RELAID.get(name),
     )
 

@@ -280,7 +280,7 @@ def record(
     return model, recording, {}
 
 
-_OF_MEMORY = re.compile(r"\b[Mm]eta\b|not allocated|INTERNAL ASSERT")
+_OF_MEMORY = re.compile(r"\b[Mm]eta\b|not allocated|INTERNAL ASSERT|Cannot access storage")
 """What torch's errors say that have to do with tensors without memory."""
 
 

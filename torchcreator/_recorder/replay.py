@@ -13,7 +13,7 @@ from torchcreator._errors import BuildError
 from torchcreator._recorder.pytree import mapped, tensors_in
 from torchcreator._recorder.rng_protocol import Draws
 from torchcreator._recorder.tape import Op, Ref, Tape
-from torchcreator._torch.dispatch import no_function_modes
+from torchcreator._torch.dispatch import no_autocast, no_function_modes
 from torchcreator._torch.tensors import lazy_view, storage_key
 
 Environment = dict[int, torch.UntypedStorage]
@@ -185,9 +185,16 @@ def bytes_of(memory: torch.UntypedStorage) -> torch.Tensor:
 def run(op: Op, args: list[Any], kwargs: dict[str, Any]) -> Any:
     """Run an operation as under the default dtype of its time, which other threads do not see.
 
+    So whatever autocast is on now; the one of its time has no part in what is recorded.
+
     ``int / int`` and ``sqrt(int)`` have the default dtype, and ``int > 0.5`` compares in it. These
     give the same result where integers come in that dtype to begin with.
     """
+    with no_autocast():
+        return _run(op, args, kwargs)
+
+
+def _run(op: Op, args: list[Any], kwargs: dict[str, Any]) -> Any:
     dtype = None if op.default_dtype is torch.get_default_dtype() else _promoted(op, args, kwargs)
     if dtype is not None:
         as_then = partial(mapped, function=lambda tensor: tensor.to(dtype))

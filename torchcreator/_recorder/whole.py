@@ -31,6 +31,7 @@ def whole(recorder: Recorder, func: Function, args: Any, kwargs: Any) -> Any:
     with no_function_modes():
         tensors = list(tensors_in(args, kwargs))
         recorded = any(tensor.is_meta and recorder.log.knows(tensor) for tensor in tensors)
+        recorded = recorded and not recorder.autocast
         if recorded and kwargs.get("out") is None and not _draws(func, args, kwargs):
             different = list({id(tensor): tensor for tensor in tensors}.values())
             places = {id(tensor): place for place, tensor in enumerate(different)}

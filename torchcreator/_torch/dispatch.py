@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from operator import attrgetter
 from types import CodeType
 from typing import Any, TypeVar
@@ -99,6 +99,40 @@ def no_function_modes() -> AbstractContextManager[object]:
 
 
 function_modes_active = torch._C._is_torch_function_mode_enabled
+
+
+_NOWHERE: frozenset[str] = frozenset()
+
+
+def autocast_on() -> frozenset[str]:
+    """Return the kinds of device for which autocast is on; inside a dispatch mode it says none."""
+    if not torch._C._is_any_autocast_enabled():  # nearly always
+        return _NOWHERE
+    accelerator = torch.accelerator.current_accelerator()
+    kinds = {"cpu", "cpu" if accelerator is None else accelerator.type}
+    return frozenset(kind for kind in kinds if torch.is_autocast_enabled(kind))
+
+
+def no_autocast() -> AbstractContextManager[object]:
+    """Return a context in which operations compute in the dtypes of what they are given."""
+    kinds = autocast_on()
+    if not kinds:
+        return nullcontext()
+    off = ExitStack()
+    for kind in kinds:
+        off.enter_context(torch.autocast(kind, enabled=False))
+    return off
+
+
+def autocasts(name: str, kind: str) -> bool:
+    """Return whether autocast for a kind of device knows one of torch's operations, "mm" say."""
+    packet: Any = getattr(torch.ops.aten, name, None)
+    for overload in () if packet is None else packet.overloads():
+        full, key = getattr(packet, overload).name(), f"Autocast{kind.upper()}"
+        with suppress(RuntimeError):  # one for TorchScript's numbers alone
+            if torch._C._dispatch_has_kernel_for_dispatch_key(full, key):
+                return True
+    return False
 
 
 def not_compiled(function: _F) -> _F:
