@@ -55,6 +55,17 @@ def test_torchs_own_words_of_what_cannot_be_recorded():
         build(Layer, work)
 
 
+def test_a_draw_inside_vmap():
+    """Torch shows no memory of a batch that it draws: the error says so, and where."""
+
+    def work(self):
+        draw = torch.func.vmap(lambda row: row * torch.rand(2), randomness="different")
+        self.drawn = draw(self.layer.weight.detach())
+
+    with pytest.raises(BuildError, match=rf"(?s){LINE}.*Cannot access storage of Batched"):
+        build(Layer, work)
+
+
 def test_a_replay_that_fails_while_recording():
     """A value that is asked for at once, and cannot be made, is an error in the same words."""
 
