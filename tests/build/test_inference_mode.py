@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.distributed.fsdp import fully_shard
 
 import torchcreator as tc
 from tests.support.log import passing
+from tests.support.ranks import run_ranks
 from torchcreator import build
 
 
@@ -67,3 +69,37 @@ def test_a_parameter_is_an_inference_tensor_as_the_plain_ones_are():
             made = build(nn.Linear, 2, 3)
     assert plain.weight.is_inference()
     assert made.weight.is_inference()
+
+
+def materialized(model, name):
+    """Materialize a model under inference mode, in a scope with a creator."""
+    with torch.inference_mode(), tc.creator_scope(CREATORS[name][0]):
+        return tc.materialize(model)
+
+
+ITS_OWN = [name for name in CREATORS if name != "replaced"]  # whose creator made it there
+
+
+@pytest.mark.parametrize("name", ITS_OWN)
+def test_a_deferred_model_is_what_it_was_when_its_constructor_ran(name):
+    """Materialized under inference mode, it can be trained all the same."""
+    model = materialized(tc.defer(lambda: nn.Sequential(tied(), nn.BatchNorm1d(3))), name)
+    tensors = [*model.parameters(), *model.buffers()]
+    assert not any(tensor.is_inference() for tensor in tensors)
+
+
+def test_so_is_a_sharded_one(tmp_path):
+    """Its parts are no inference tensors either, and it trains."""
+
+    def rank(_):
+        found = []
+        for name in ITS_OWN[:-1]:  # a cast is refused
+            model = fully_shard(tc.defer(tied, seed=0))
+            materialized(model, name)
+            parts = [tensor for p in model.parameters() for tensor in (p, p.to_local())]
+            found.append(any(part.is_inference() for part in parts))
+            if name != "frozen":
+                model(torch.ones(2, 3)).sum().backward()
+        return found
+
+    assert run_ranks(rank, 1, tmp_path) == [[False] * 4]

@@ -77,6 +77,8 @@ class _Creation:
             if own:  # parameters of one storage go on sharing it
                 memory = self._memory.setdefault(storage, data.untyped_storage())
                 data = self.recording.view(ref, memory)
+            elif data.is_inference() is not parameter.is_inference():
+                data = data.clone()
             replace(parameter, data.view_as(data), requires_grad=trainable)
         self._share(storage, parameter, data, alike=alike)
 

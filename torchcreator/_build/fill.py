@@ -61,8 +61,8 @@ def _fill(model: nn.Module, recording: Recording, objects: Objects, shards: Shar
         shards.fill()
     storages = [*(s for s in recording.names if s in objects)]
     storages += [s for s in objects if s not in recording.names]
-    plain = no_function_modes()
-    with bar("making the values", len(storages)) as advance, torch.no_grad(), plain:
+    plain, normal = no_function_modes(), torch.inference_mode(False)
+    with bar("making the values", len(storages)) as advance, normal, torch.no_grad(), plain:
         refs = [objects[storage][0][1] for storage in storages]
         for ref, value in recording.values_here(refs):
             tensors = objects.pop(ref.storage)

@@ -48,7 +48,10 @@ def local_part(tensor: torch.Tensor) -> torch.Tensor:
 def put(tensor: torch.Tensor, local: torch.Tensor, *, trainable: bool) -> None:
     """Let a DTensor, which stays the object it is, hold ``local`` as this rank's part."""
     assert isinstance(tensor, DTensor)
-    torch.utils.swap_tensors(tensor, with_part(tensor, local, trainable=trainable))
+    with torch.inference_mode(tensor.is_inference()):
+        if local.is_inference() is not tensor.is_inference():
+            local = local.clone()
+        torch.utils.swap_tensors(tensor, with_part(tensor, local, trainable=trainable))
 
 
 def reset_fully_sharded(model: nn.Module) -> None:
