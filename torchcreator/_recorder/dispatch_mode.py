@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
 from torchcreator._recorder.live_tensors import replace
-from torchcreator._recorder.on_values import NeedsValuesError, has_halves
+from torchcreator._recorder.on_values import NeedsValuesError
 from torchcreator._recorder.op_schema import Traits, traits_of
 from torchcreator._recorder.pytree import META, argument, blank, hollow, mapped, tensors_in
 from torchcreator._recorder.tape_writer import Log, default_device
@@ -32,6 +32,7 @@ from torchcreator._torch.tensors import (
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
+_HALVES = frozenset({torch.bfloat16, torch.float16})
 Keeps = Callable[[torch.Tensor], bool]
 
 
@@ -202,7 +203,8 @@ class Recorder(DispatchMode):
         if traits.unlike or not all(tensor.is_meta for tensor in written):
             return self._really(func, traits, args, kwargs)
         device = self.log.device_of(next(filter(self.log.knows, tensors)))
-        self._check_autocast(func, traits, device.type, tensors)
+        name = schema_of(func).name.partition("::")[2]
+        self.check_autocast(name, tensors, self.autocast & {device.type}, lowered=traits.lowered)
         if kwargs.get("device") is not None:
             device = self._asked_device(kwargs["device"], tensors[0])
             if device == META:
@@ -221,14 +223,25 @@ class Recorder(DispatchMode):
             self.log.computed(func, traits, args, kwargs, fresh)
         return out
 
-    def _check_autocast(
-        self, func: OpOverload, traits: Traits, kind: str, tensors: list[torch.Tensor]
+    def check_autocast(
+        self,
+        name: str,
+        tensors: Iterable[torch.Tensor],
+        kinds: frozenset[str],
+        *,
+        lowered: bool = False,
     ) -> None:
-        """Raise if autocast computes an operation in another dtype, which it does not on meta."""
-        if kind in self.autocast:
-            name = schema_of(func).name.partition("::")[2]
-            if traits.lowered or (has_halves(tensors) and autocasts(name, kind)):
-                raise NeedsValuesError(name)
+        """Raise if autocast computes an operation in another dtype, which it does not on meta.
+
+        Args:
+            name: Its name.
+            tensors: What it is given: half precision may be raised.
+            kinds: The kinds of device for which autocast is on.
+            lowered: Whether single precision is lowered.
+        """
+        halves = kinds and not _HALVES.isdisjoint(tensor.dtype for tensor in tensors)
+        if (kinds and lowered) or (halves and any(autocasts(name, kind) for kind in kinds)):
+            raise NeedsValuesError(name)
 
     def _fresh(
         self, out: Any, used: list[torch.Tensor], device: torch.device

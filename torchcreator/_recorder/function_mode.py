@@ -23,13 +23,11 @@ from torchcreator._recorder.live_tensors import Handed
 from torchcreator._recorder.on_values import (
     NeedsValuesError,
     can_be_called_again,
-    has_halves,
     on_values,
 )
 from torchcreator._recorder.pytree import tensors_in
 from torchcreator._torch.dispatch import (
     autocast_on,
-    autocasts,
     no_dispatch_modes,
     no_function_modes,
     not_compiled,
@@ -92,7 +90,7 @@ class Disguise(TorchFunctionMode):
 
     def _answer(self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kind = ANSWERS.get(func)
-        before = len(self._logged)
+        before, outside = len(self._logged), self._recorder.autocast
         self._recorder.autocast = autocast_on()
         try:
             if self._recorder.autocast:
@@ -109,18 +107,18 @@ class Disguise(TorchFunctionMode):
                         f"{error} under torch.autocast", next(tensors_in(args, kwargs))
                     )
                 raise
+        finally:
+            self._recorder.autocast = outside
         return on_values(self._recorder.log, func, args, kwargs)
 
     def _check_autocast(
         self, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        """Raise for what autocast computes in more than the half precision that it is given."""
+        """Raise for what autocast knows by the name that it has above torch's dispatcher."""
         name = str(getattr(func, "__name__", func)).strip("_")
         with no_function_modes():
             recorded = filter(self._recorder.log.knows, tensors_in(args, kwargs))
-            kinds = self._recorder.autocast
-            if has_halves(recorded) and any(autocasts(name, kind) for kind in kinds):
-                raise NeedsValuesError(name)
+            self._recorder.check_autocast(name, recorded, self._recorder.autocast)
 
     def _special(
         self, kind: Answer | None, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,14 +21,6 @@ _DRAWS = Traits(draws=True)  # for all that is known
 
 class NeedsValuesError(Exception):
     """An operation depends on more than is known of tensors without memory."""
-
-
-_HALVES = frozenset({torch.bfloat16, torch.float16})
-
-
-def has_halves(tensors: Iterable[torch.Tensor]) -> bool:
-    """Return whether some of these tensors are in half precision, which autocast may raise."""
-    return not _HALVES.isdisjoint(tensor.dtype for tensor in tensors)
 
 
 def can_be_called_again(tape: Tape, before: int, args: Any, kwargs: Any) -> bool:

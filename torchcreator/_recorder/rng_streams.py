@@ -112,10 +112,9 @@ class Streams:
         ops, seeds = self._tape.ops, self._seeds
         named: dict[int, tuple[str, int]] = {}
         for storages in (parameters, others):
-            found = {without_wrappings(name): storage for name, storage in storages.items()}
-            for name in sorted(found):
-                position = 0
-                for number in self._tape.slice([found[name]]):
+            for full in sorted(storages, key=without_wrappings):
+                name, position = without_wrappings(full), 0
+                for number in self._tape.slice([storages[full]]):
                     if ops[number].traits.draws:
                         if number not in seeds:
                             seeds[number] = self._hash(name, position)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from operator import attrgetter
 from types import CodeType
 from typing import Any, TypeVar
@@ -116,12 +116,15 @@ def autocast_on() -> frozenset[str]:
 def no_autocast() -> AbstractContextManager[object]:
     """Return a context in which operations compute in the dtypes of what they are given."""
     kinds = autocast_on()
-    if not kinds:
-        return nullcontext()
-    off = ExitStack()
-    for kind in kinds:
-        off.enter_context(torch.autocast(kind, enabled=False))
-    return off
+    return _autocast_off(kinds) if kinds else nullcontext()
+
+
+@contextmanager
+def _autocast_off(kinds: frozenset[str]) -> Iterator[None]:
+    with ExitStack() as off:
+        for kind in kinds:
+            off.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def autocasts(name: str, kind: str) -> bool:
