@@ -72,14 +72,21 @@ _is_library = _Libraries()
 _DEPTH = 5  # so many calls of this library, at the least, lie between a logged call and its line
 
 
-def user_place() -> Place:
-    """Return the innermost place on the stack that is not torch's, Python's or this library's."""
+def user_place(last: Place | None = None) -> Place:
+    """Return the innermost place on the stack that is not torch's, Python's or this library's.
+
+    Args:
+        last: Is returned where it is the same.
+    """
     frame: FrameType = sys._getframe(_DEPTH)
     code = frame.f_code
-    while _is_library[code.co_filename] and frame.f_back is not None:
-        frame = frame.f_back
+    while _is_library[code.co_filename] and (outward := frame.f_back) is not None:
+        frame = outward
         code = frame.f_code
-    return code, frame.f_lasti
+    instruction = frame.f_lasti
+    if last is not None and last[0] is code and last[1] == instruction:
+        return last
+    return code, instruction
 
 
 def raised_at(error: BaseException) -> Line:

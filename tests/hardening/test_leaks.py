@@ -19,6 +19,7 @@ import torchcreator as tc
 from torchcreator import _errors
 from torchcreator._chain import open_scopes
 from torchcreator._chain.open_scopes import current
+from torchcreator._recorder.tape import Op
 from torchcreator._spec import spec, table
 
 
@@ -201,6 +202,56 @@ def test_a_variable_is_freed_by_its_last_reference():
         assert gone() is not None
         del p
         assert gone() is None
+    finally:
+        gc.enable()
+
+
+class Recorded(nn.Module):
+    """A module whose constructor draws, looks at what it drew, brings data, and may fail."""
+
+    def __init__(self, *, fails=False):
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+        self.scale = nn.Parameter(torch.rand(3, generator=torch.Generator().manual_seed(1)))
+        self.table = nn.Buffer(torch.zeros(4) + torch.tensor([1.0, 2.0, 3.0, 4.0]))
+        self.up = bool(self.layer.bias[0] > 0)
+        if fails:
+            raise ValueError
+
+
+def built(seed):
+    tc.build(Recorded, seed=seed)
+
+
+def built_in_a_scope(seed):
+    with tc.creator_scope(ones):
+        tc.build(Recorded, seed=seed)
+
+
+def deferred(seed):
+    tc.materialize(tc.defer(Recorded, seed=seed))
+
+
+def failed(seed):
+    with contextlib.suppress(ValueError):
+        tc.build(Recorded, fails=True, seed=seed)
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize("make", [built, built_in_a_scope, deferred, failed])
+def test_a_recording_is_freed_with_its_last_reference(make, seed):
+    """What was recorded, data included, goes at once: no cycle waits for the collector."""
+
+    def operations():
+        return sum(type(each) is Op for each in gc.get_objects())
+
+    make(seed)  # probes and caches
+    gc.collect()
+    gc.disable()
+    try:
+        before = operations()
+        make(seed)
+        assert operations() == before
     finally:
         gc.enable()
 

@@ -59,11 +59,9 @@ def _fill(model: nn.Module, recording: Recording, objects: Objects, shards: Shar
         create_parameters(model, recording, objects, chain, shards)
     if shards is not None:
         shards.fill()
-    storages = [*(s for s in recording.names if s in objects)]
-    storages += [s for s in objects if s not in recording.names]
     plain, normal = no_function_modes(), torch.inference_mode(False)
-    with bar("making the values", len(storages)) as advance, normal, torch.no_grad(), plain:
-        refs = [objects[storage][0][1] for storage in storages]
+    with bar("making the values", len(objects)) as advance, normal, torch.no_grad(), plain:
+        refs = [tensors[0][1] for tensors in objects.values()]
         for ref, value in recording.values_here(refs):
             tensors = objects.pop(ref.storage)
             if len(tensors) == 1 and not tensors[0][0].is_inference():  # nearly always

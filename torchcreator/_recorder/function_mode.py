@@ -68,14 +68,15 @@ class Disguise(TorchFunctionMode):
         if func in ALIKE:
             return func(*args, **(kwargs or {}))
         kwargs = kwargs or {}
-        if self._by_name:
-            self._adopt(func, args[0] if args else kwargs.get("tensor"), sys._getframe(1))
-        result: Any = NotImplemented
         shortcut = SHORTCUTS.get(func)
         if shortcut is not None and passable():
             result = shortcut(self._recorder, args, kwargs)
-        if result is NotImplemented:
-            result = self._answer(func, args, kwargs)
+            if result is not NotImplemented:
+                self.handed.hold(result)
+                return result
+        if self._by_name:
+            self._adopt(func, args[0] if args else kwargs.get("tensor"), sys._getframe(1))
+        result = self._answer(func, args, kwargs)
         self.handed.note(result)
         return result
 

@@ -55,10 +55,14 @@ class Handed:
         kind = type(result)
         if kind is torch.Tensor or (kind not in _ANSWERS and issubclass(kind, torch.Tensor)):
             if result.is_meta:
-                self._held[id(result)] = result
+                self.hold(result)
         elif kind is list or (kind not in _ANSWERS and issubclass(kind, tuple)):
             for item in result:
                 self.note(item)
+
+    def hold(self, tensor: torch.Tensor) -> None:
+        """Remember a tensor on meta."""
+        self._held[id(tensor)] = tensor
 
     def forget(self, tensor: torch.Tensor) -> None:
         """Hold a tensor no longer, if it is one of them."""
@@ -272,7 +276,7 @@ def named_tensors(model: nn.Module) -> list[Named]:
                 if type(value) not in _NO_TENSORS and isinstance(value, torch.Tensor):
                     full = joined(path, name)
                     found.append((full, value, module))
-                    if value.requires_grad or type(value) not in _PLAIN:
+                    if type(value) not in _PLAIN or (value.is_leaf and value.grad is not None):
                         attributes += [(f"{full}.{n}", t, module) for n, t in _within(value)]
     return [*parameters, *buffers, *attributes]
 
@@ -280,13 +284,13 @@ def named_tensors(model: nn.Module) -> list[Named]:
 def _within(tensor: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
     """Return the gradient of a tensor, and the tensors that it wraps."""
     found = []
-    if tensor.requires_grad and tensor.is_leaf and tensor.grad is not None:
+    if tensor.is_leaf and tensor.grad is not None:
         found.append(("grad", tensor.grad))
     if type(tensor) not in _PLAIN and wraps_others(tensor) and not is_sharded(tensor):
         found += [item for item in vars(tensor).items() if isinstance(item[1], torch.Tensor)]
     return found
 
 
-_PLAIN = (torch.Tensor, nn.Parameter)
+_PLAIN = frozenset({torch.Tensor, nn.Parameter})
 _NO_TENSORS = frozenset({type(None), bool, int, float, str, tuple, list, set, dict, OrderedDict})
 """What modules hold most; torch's classes take longer to say what is an instance of them."""

@@ -83,7 +83,7 @@ def values(
         alone: Makes the value of one of them in this thread.
     """
     if draws.ordered and len(refs) > 1:
-        refs.sort(key=lambda ref: tape.writers(ref.storage)[-1:])
+        refs.sort(key=lambda ref: tape.last_writer(ref.storage))
     threads = torch.get_num_threads()
     if threads > 1 and sum(tape.nbytes(ref.storage) for ref in refs) >= _WORTH_A_LOOK:
         jobs = [_Job(tape, draws, ref) for ref in refs]

@@ -54,8 +54,8 @@ class Recording(Opaque):
     Attributes:
         tape: What the constructor did.
         draws: Where its random numbers come from.
-        names: The full names of each storage's tensors, parameters first.
-        refs: What each of these names looks at.
+        names: The first full name of what looks at each storage, a parameter's if there is one.
+        refs: What each full name of a tensor looks at.
         handed: The tensors that the constructor was given, and may keep anywhere.
         initialised: The storages that must not hold memory which nobody initialised.
         original: The model itself, where it was deferred.
@@ -65,7 +65,7 @@ class Recording(Opaque):
         self.tape = tape
         self.draws = draws
         self.handed = handed
-        self.names: dict[int, list[str]] = {}
+        self.names: dict[int, str] = {}
         self.refs: dict[str, Ref] = {}
         self.initialised: set[int] = set()
         self.original: weakref.ref[nn.Module] | None = None
@@ -89,12 +89,10 @@ class Recording(Opaque):
                 ref = self.refs[name] = self.tape.ref_at(storage, tensor)
                 (parameters if isinstance(tensor, nn.Parameter) else others)[name] = storage
                 if storage not in found:  # nearly always
-                    self.names[storage] = [name]
+                    self.names[storage] = name
                     found[storage] = [(tensor, ref)]
-                else:
-                    self.names[storage].append(name)
-                    if all(tensor is not other for other, _ in found[storage]):
-                        found[storage].append((tensor, ref))
+                elif all(tensor is not other for other, _ in found[storage]):
+                    found[storage].append((tensor, ref))
         self.initialised.update(parameters.values())
         self.draws.recorded(parameters, others)
         return found
@@ -187,7 +185,7 @@ class Recording(Opaque):
 
     def label(self, storage: int) -> str:
         """Return the name of what lives in a storage, for error messages."""
-        return self.names.get(storage, ["a tensor that is neither parameter nor buffer"])[0]
+        return self.names.get(storage, "a tensor that is neither parameter nor buffer")
 
     def _replay(self, numbers: list[int], storage: int, blank: int = 0) -> torch.UntypedStorage:
         try:
@@ -263,6 +261,8 @@ def record(
         with around, ExitStack() as modes:
             modes.enter_context(disguise)
             modes.enter_context(recorder)
+            # Else these two, and all they hold, would wait for the collector.
+            modes.callback(setattr, recorder, "disguise", nullcontext())
             if device is not None:
                 modes.enter_context(device)
             model = factory(*args, **kwargs)

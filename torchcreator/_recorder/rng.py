@@ -24,19 +24,19 @@ class Explicit:
 
     The generator moves on while the constructor runs by what each such draw takes, and its value is
     drawn from the state before when it is wanted.
+
+    Attributes:
+        states: The devices and these states, by the number of the draw.
     """
 
     def __init__(self, tape: Tape) -> None:
         self._tape = tape
-        self._states: dict[int, tuple[torch.device, torch.Tensor]] = {}
-
-    def __contains__(self, number: int) -> bool:
-        return number in self._states
+        self.states: dict[int, tuple[torch.device, torch.Tensor]] = {}
 
     def noted(self, number: int, generator: torch.Generator, draws: Draws) -> None:
         """Keep the generator's state before operation ``number``, and move it on."""
         op, state = self._tape.ops[number], generator.get_state()
-        self._states[number] = generator.device, state
+        self.states[number] = generator.device, state
         draw = known(self._tape, number) if generator.device.type == "cpu" else None
         if draw is None:
             args, kwargs = scratch_arguments(self._tape, number, draws)
@@ -49,7 +49,7 @@ class Explicit:
 
     def run(self, number: int, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run operation ``number`` from its generator's state."""
-        device, state = self._states[number]
+        device, state = self.states[number]
         generator = torch.Generator(device)
         generator.set_state(state)
         op = self._tape.ops[number]

@@ -30,8 +30,10 @@ def in_blocks(op: Op, device: torch.device) -> Draw | None:
     draw little else.
     """
     ref = op.args[0] if op.traits.fills else next(iter(op.outputs), None)
+    if not isinstance(ref, Ref) or (elements := ref.size.numel()) <= _CPU_BLOCK:
+        return None  # nearly always
     most = _CPU_BLOCK if device.type == "cpu" else _OTHER_BLOCK
-    if not isinstance(ref, Ref) or ref.size.numel() <= most or op.traits.seeded is None:
+    if elements <= most or op.traits.seeded is None:
         return None
     draw = draw_of(op)
     if draw is None or draw.fill is None:
@@ -39,7 +41,7 @@ def in_blocks(op: Op, device: torch.device) -> Draw | None:
             return None
         words = {word: value for word, value in op.kwargs.items() if word != "generator"}
         fill = partial(op.traits.seeded, **words)
-        draw = Draw(ref.size.numel(), 0, 0, ref.size.numel() * 6.0, fill=fill, numbers=op.args[1:])
+        draw = Draw(elements, 0, 0, elements * 6.0, fill=fill, numbers=op.args[1:])
     elif draw.fill is torch.Tensor.normal_ and ref.dtype in _HALF:
         draw = draw._replace(fill=_normal_rounded)
     row = row_length(ref.size, most)

@@ -26,12 +26,10 @@ class Looks:
 
     Args:
         tape: The tape.
-        draws: What runs them.
     """
 
-    def __init__(self, tape: Tape, draws: Draws) -> None:
+    def __init__(self, tape: Tape) -> None:
         self._tape = tape
-        self._draws = draws
         self._answers: list[tuple[int, bool, frozenset[int]]] = []
 
     def note(self, question: int, answer: bool) -> None:
@@ -43,11 +41,16 @@ class Looks:
             self._answers.append((question, answer, drawn))
 
     def rename(
-        self, named: Named, seeds: dict[int, int], seed_of: Callable[[str, int], int]
+        self,
+        draws: Draws,
+        named: Named,
+        seeds: dict[int, int],
+        seed_of: Callable[[str, int], int],
     ) -> None:
         """Give each draw that was looked at, and has a name, a seed by it that changes no answer.
 
         Args:
+            draws: What runs them.
             named: The draws that may get other numbers.
             seeds: The seed of each draw; changed.
             seed_of: Makes one of a name and a number.
@@ -59,7 +62,7 @@ class Looks:
                 for number in movable:
                     name, position = named[number]
                     seeds[number] = seed_of(f"{attempt} {name}", position)
-                if all(self._holds(question, answer) for question, answer in questions):
+                if all(self._holds(draws, question, answer) for question, answer in questions):
                     break
             else:
                 seeds.update(before)
@@ -75,8 +78,8 @@ class Looks:
             groups.append(([*asked, (question, answer)], merged))
         return groups
 
-    def _holds(self, question: int, answer: bool) -> bool:
+    def _holds(self, draws: Draws, question: int, answer: bool) -> bool:
         op = self._tape.ops[question]
         with torch.no_grad(), no_function_modes():
-            args, kwargs = scratch_arguments(self._tape, question, self._draws)
+            args, kwargs = scratch_arguments(self._tape, question, draws)
             return op.func(*args, **kwargs) is answer

@@ -99,7 +99,7 @@ class ProgramOrder:
 
     def run(self, number: int, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run a draw in the state that it had."""
-        if number in self._explicit:
+        if number in self._explicit.states:
             return self._explicit.run(number, args, kwargs)
         op = self._tape.ops[number]
         cursor = self._cursors.on(self._tape.device(op.writes[0]))

@@ -36,19 +36,19 @@ class Base:
     ) -> None:
         self.number = number
         self.before = before
-        self._known: list[tuple[Spot, Start, torch.Tensor]] = []
+        self._known: list[_Known] = []
         if state is not None:
             self.reached(state)
 
     @property
     def state(self) -> torch.Tensor | None:
         """The state, None until its draw has run."""
-        return self._known[0][2] if self._known else None
+        return self._known[0].state if self._known else None
 
     def reached(self, state: torch.Tensor) -> None:
         """Learn the state, if it is not known yet."""
         if not self._known:
-            self._known.append((Spot(self, 0, None, None), Start(state), state))
+            self._known.append(_Known(0, None, None, Start(state), state))
 
     def cached(self) -> bool | None:
         """Return whether a normal value waits in the state; None if that is not known yet."""
@@ -57,15 +57,14 @@ class Base:
 
     def at(self, spot: Spot) -> torch.Tensor:
         """Return the state at a spot that is counted from here."""
-        near, start, state = next(k for k in reversed(self._known) if _leads(k[0], spot))
-        if near == spot:
-            return state
+        near = next(known for known in reversed(self._known) if known.leads_to(spot))
+        if near.at(spot):
+            return near.state
         distance = spot.offset - near.offset
-        waits = spot.waits
-        if (near.waits, near.pair) == (waits, spot.pair):
-            return start.after(distance)
+        if (near.waits, near.pair) == (spot.waits, spot.pair):
+            return near.start.after(distance)
         pair = None if spot.pair is None else spot.pair - near.offset
-        return start.after(distance, keep_cached=False, pair=pair)
+        return near.start.after(distance, keep_cached=False, pair=pair)
 
     def keep(self, spot: Spot, state: torch.Tensor, *, always: bool = False) -> None:
         """Keep a state that was met at a spot, to go on from.
@@ -78,18 +77,19 @@ class Base:
 
     def _keep(self, spot: Spot, state: torch.Tensor, *, always: bool) -> None:
         known = self._known
-        place = next(i for i in reversed(range(len(known))) if known[i][0].offset <= spot.offset)
-        if known[place][0] == spot:
-            if not torch.equal(known[place][2], state):
+        place = next(i for i in reversed(range(len(known))) if known[i].offset <= spot.offset)
+        before = known[place]
+        if before.at(spot):
+            if not torch.equal(before.state, state):
                 raise DisagreementError
             return
-        expected = ahead(place_of(known[0][2]), spot.offset)
-        waits = place_of(known[0][2]).cached if spot.waits is None else spot.waits
+        expected = ahead(place_of(known[0].state), spot.offset)
+        waits = place_of(known[0].state).cached if spot.waits is None else spot.waits
         if place_of(state) != expected._replace(cached=waits):
             raise DisagreementError
-        apart = spot.offset - known[place][0].offset >= _APART and len(known) < _KEPT
+        apart = spot.offset - before.offset >= _APART and len(known) < _KEPT
         if always or apart:
-            known.insert(place + 1, (spot, Start(state), state))
+            known.insert(place + 1, _Known(*spot[1:], Start(state), state))
 
 
 class Spot(NamedTuple):
@@ -119,6 +119,28 @@ class Spot(NamedTuple):
     def further(self, outputs: int) -> Spot:
         """Return the spot so many outputs on, of a draw that leaves alone what waits."""
         return self._replace(offset=self.offset + outputs)
+
+
+class _Known(NamedTuple):
+    """The state at a spot; its base, which holds it, is left out, so that both go when it goes."""
+
+    offset: int
+    waits: bool | None
+    pair: int | None
+    start: Start
+    state: torch.Tensor
+
+    def at(self, spot: Spot) -> bool:
+        """Return whether it is the state at a spot of the same base."""
+        return self[:3] == spot[1:]
+
+    def leads_to(self, spot: Spot) -> bool:
+        """Return whether the state at a spot can be made from this one."""
+        if self.offset > spot.offset:
+            return False
+        if spot.waits is False or (self.waits, self.pair) == (spot.waits, spot.pair):
+            return True
+        return spot.pair is not None and self.offset <= spot.pair
 
 
 Origin: TypeAlias = int | Base
@@ -162,12 +184,3 @@ def ahead(place: Place, outputs: int) -> Place:
         return place
     last = (625 - place.left + outputs - 1) % 624 + 1
     return Place(625 - last, last, place.cached)
-
-
-def _leads(near: Spot, spot: Spot) -> bool:
-    """Return whether the state at a spot can be made from the one at ``near``."""
-    if near.offset > spot.offset:
-        return False
-    if spot.waits is False or (near.waits, near.pair) == (spot.waits, spot.pair):
-        return True
-    return spot.pair is not None and near.offset <= spot.pair

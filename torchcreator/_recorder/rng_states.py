@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctypes import string_at
+from ctypes import c_char
 
 import torch
 
@@ -19,26 +19,33 @@ _TELLING = 16  # words
 _AT_A_TIME = 256  # blocks
 _PHILOX = 16  # bytes of a state on a GPU: a seed, and how many numbers were taken
 _FRESH = (1, 0)  # how many are left, and which is next, after seeding alone
+_FOLLOWING = {n.to_bytes(8, "little"): (n + 1).to_bytes(8, "little") for n in range(1, _WORDS)}
 
 
 def raw_of(state: torch.Tensor) -> bytes:
     """Return the bytes of a state; to be called without function modes."""
-    return string_at(state.data_ptr(), state.numel())
+    return (c_char * state.numel()).from_address(state.data_ptr()).raw
 
 
 def mark(state: torch.Tensor) -> bytes:
     """Return what tells a state from all others, in few bytes; called as `raw_of` is."""
-    if state.numel() != _MERSENNE:
-        return raw_of(state)
-    address = state.data_ptr()
+    raw = raw_of(state)
     # The second word on is all that is random.
-    return string_at(address + _NEXT, _MARKED) + string_at(address + _MERSENNE - WAITS, WAITS)
+    return raw[_NEXT : _NEXT + _MARKED] + raw[-WAITS:] if len(raw) == _MERSENNE else raw
 
 
 def next_mark(found: bytes) -> bytes:
     """Return the mark of the state one output later on the CPU, none where a new block begins."""
-    following = int.from_bytes(found[:8], "little") + 1
-    return following.to_bytes(8, "little") + found[8:] if 1 < following <= _WORDS else b""
+    following = _FOLLOWING.get(found[:8])
+    return b"" if following is None else following + found[8:]
+
+
+def word_and_block(found: bytes) -> tuple[int, bytes]:
+    """Return which word of its block is next in a state with that mark, and what tells the block.
+
+    On a GPU, what is next in what does not matter: two states have nothing in common.
+    """
+    return int.from_bytes(found[:8], "little"), found[8:]
 
 
 def is_fresh(raw: bytes) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ class Streams:
         self._used: set[int] = set()
         self._eager = 0
         self._frozen: set[int] = set()
-        self._looks = Looks(tape, self)
+        self._looks = Looks(tape)
         self._found: dict[torch.device, torch.Tensor] = {}
         self._generators = _Generators()
         for each in seedable(device):
@@ -112,16 +113,17 @@ class Streams:
         ops, seeds = self._tape.ops, self._seeds
         named: dict[int, tuple[str, int]] = {}
         for storages in (parameters, others):
-            for full in sorted(storages, key=without_wrappings):
-                name, position = without_wrappings(full), 0
-                for number in self._tape.slice([storages[full]]):
+            by_name = [(without_wrappings(full), storage) for full, storage in storages.items()]
+            for name, storage in sorted(by_name, key=itemgetter(0)):
+                position = 0
+                for number in self._tape.slice([storage]):
                     if ops[number].traits.draws:
                         if number not in seeds:
                             seeds[number] = self._hash(name, position)
                         elif number not in self._frozen:
                             named.setdefault(number, (name, position))
                         position += 1
-        self._looks.rename(named, seeds, self._hash)
+        self._looks.rename(self, named, seeds, self._hash)
 
     def put_back(self) -> None:
         """Undo what the constructor did to the default generators; what others drew stands."""
@@ -135,7 +137,7 @@ class Streams:
 
     def run(self, number: int, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run a draw in its own stream."""
-        if number in self._explicit:
+        if number in self._explicit.states:
             return self._explicit.run(number, args, kwargs)
         op = self._tape.ops[number]
         device = self._tape.device(op.writes[0])
@@ -168,7 +170,7 @@ class Streams:
 
     def known(self, number: int) -> Draw | None:
         """Return what an operation draws, None where it cannot be drawn in pieces."""
-        if number in self._explicit:
+        if number in self._explicit.states:
             return None
         op = self._tape.ops[number]
         draw = in_blocks(op, self._tape.device(op.writes[0]))

@@ -23,6 +23,7 @@ from torchcreator._recorder.rng_states import (
     moved,
     next_mark,
     raw_of,
+    word_and_block,
 )
 from torchcreator._torch.dispatch import past_dispatch
 
@@ -62,6 +63,37 @@ class _Place(NamedTuple):
         return self._replace(offset=self.offset + outputs, others=self.others + outputs)
 
 
+class _Run:
+    """Places of one block of outputs, each one output after the other.
+
+    Attributes:
+        begin: Its first place.
+        origins: The origin of each.
+    """
+
+    __slots__ = ("begin", "origins")
+
+    def __init__(self, begin: _Place) -> None:
+        self.begin = begin
+        self.origins = [begin.origin]
+
+    def at(self, number: int) -> _Place:
+        """Return one of the places."""
+        root, _, offset, others = self.begin
+        return _Place(root, self.origins[number], offset + number, others)
+
+    @property
+    def last(self) -> _Place:
+        """The last place."""
+        return self.at(len(self.origins) - 1)
+
+
+def _rooted(state: torch.Tensor) -> _Place:
+    """Return the place of a state that was found or set."""
+    base = Base(state)
+    return _Place(Root(base), base, 0, 0)
+
+
 class Watch:
     """A default generator while a constructor is recorded.
 
@@ -75,26 +107,28 @@ class Watch:
         self._on_cpu = generator.device.type == "cpu"
         self._moves = True  # on at the end, even if others have moved it
         self._budget = _BUDGET
-        self._places: dict[bytes, _Place] = {}
+        self._runs: dict[bytes, list[tuple[int, _Run]]] = {}  # by block, and where they begin
         self._token: torch.Tensor | None = None
-        self._here: _Place
+        self._run: _Run  # in which the generator is, in the last place
         self._mark: bytes
         with DEFAULT, as_written():
             self._found = generator.get_state()
-            self._saw(self._found, self._root(self._found))
+            self._saw(self._found, _rooted(self._found))
             _watches.add(self)
 
     def noted(self, number: int) -> Origin:
         """Return what a draw comes after that is made now, and mark the generator as behind it."""
         with DEFAULT:
-            origin = self._look().origin
+            self._look()
+            origin = self._run.origins[-1]
             self._pass(number)
             return origin
 
     def origin(self) -> Origin:
         """Return what a draw comes after that is made now."""
         with DEFAULT:
-            return self._look().origin
+            self._look()
+            return self._run.origins[-1]
 
     def drawn(self, left: Base) -> None:
         """Mark the generator as standing behind a draw that left this."""
@@ -104,46 +138,50 @@ class Watch:
 
     def _pass(self, by: Origin) -> None:
         """Take tokens, as many as it is to a place where the generator never was."""
-        root, _, offset, others = self._here
-        wanted = root.farthest + 1 - offset
+        run = self._run
+        root, _, offset, others = run.begin
+        offset += len(run.origins) - 1
+        tokens = root.farthest + 1 - offset
         guard = past_dispatch()
         try:
-            if self._token is None:
-                self._token = torch.empty(1, dtype=torch.uint8, device=self._generator.device)
-            if wanted <= 1:
-                self._token.random_(generator=self._generator)
+            token = self._token
+            if token is None:
+                token = torch.empty(1, dtype=torch.uint8, device=self._generator.device)
+                self._token = token
+            if tokens <= 1:  # nearly always
+                tokens = 1
+                token.random_()
                 following = next_mark(self._mark) if self._on_cpu else b""
             else:
-                following = self._pass_known(self._token, wanted)
+                following = self._pass_known(token, tokens)
         finally:
             del guard
-        wanted = max(1, wanted)
-        root.farthest = max(root.farthest, offset + wanted)
-        self._here = _Place(root, by, offset + wanted, others)
-        if following:  # nearly always
+        root.farthest = offset = offset + tokens
+        if following:
             self._mark = following
+            run.origins.append(by)
         else:
-            self._saw(self._generator.get_state(), self._here)
-        self._places[self._mark] = self._here
+            self._saw(self._generator.get_state(), _Place(root, by, offset, others))
 
     def _pass_known(self, token: torch.Tensor, outputs: int) -> bytes:
         if self._on_cpu:
-            token.new_empty(outputs).random_(generator=self._generator)
+            token.new_empty(outputs).random_()
         while not self._on_cpu:
-            token.random_(generator=self._generator)
-            if mark(self._generator.get_state()) not in self._places:
+            token.random_()
+            if self._known(mark(self._generator.get_state())) is None:
                 break
         return b""
 
     def put_back(self) -> None:
         """Leave the generator as it was found, unless others drew from it."""
         with DEFAULT, as_written():
-            here = self._look()
+            self._look()
+            here = self._run.last
             _watches.discard(self)
             self._moves, self._token = False, None
             if not here.others:
                 self._set_to(self._found, lambda: -here.offset)
-                self._here = here._replace(offset=0)
+                self._run = _Run(here._replace(offset=0))
 
     def finish(
         self, final: Callable[[Origin], torch.Tensor], outputs: Callable[[Origin], int]
@@ -156,10 +194,10 @@ class Watch:
             final: Returns the state there, had nobody else drawn since the constructor began.
             outputs: Returns how many outputs that is after its root.
         """
-        target = final(self._here.origin)
+        target = final(self._run.origins[-1])
         with DEFAULT, as_written():
             _watches.discard(self)
-            here, state = self._here, self._generator.get_state()
+            here, state = self._run.last, self._generator.get_state()
             raw = raw_of(state)
             if raw == raw_of(target):
                 pass  # most devices were not drawn on
@@ -177,35 +215,37 @@ class Watch:
         with DEFAULT, as_written():
             self._look()
 
-    def _look(self) -> _Place:
+    def _look(self) -> None:
         state = self._generator.get_state()
         found = mark(state)
         if found != self._mark:  # the constructor or somebody else
-            place = self._places.get(found) or self._found_at(state)
-            self._saw(state, place)
-            self._places[found] = place
-        return self._here
+            self._saw(state, self._known(found) or self._found_at(state))
+
+    def _known(self, found: bytes) -> _Place | None:
+        """Return the place of a state in which the generator has been, by its mark."""
+        word, block = word_and_block(found)
+        for first, run in reversed(self._runs.get(block, ())):
+            if first <= word < first + len(run.origins):
+                return run.at(word - first)
+        return None
 
     def _saw(self, state: torch.Tensor, place: _Place) -> None:
         """Learn where the generator is."""
-        self._state, self._here, self._seen = state, place, place.offset
-        self._mark = mark(state)
+        self._state, self._seen = state, place.offset
+        self._mark, self._run = mark(state), _Run(place)
+        word, block = word_and_block(self._mark)
+        self._runs.setdefault(block, []).append((word, self._run))
 
     def _found_at(self, state: torch.Tensor) -> _Place:
         """Return a place that is not known: further on, as others drew, or set."""
-        raw, here = raw_of(state), self._here
+        raw, here = raw_of(state), self._run.last
         if not is_fresh(raw):
             taken = distance(self._state, raw, self._budget)
             self._budget -= self._budget // 2 if taken is None else taken // 624
             others = -1 if taken is None else self._seen + taken - here.offset
             if others > 0 or (others == 0 and self._mark[-WAITS:] == raw[-WAITS:]):
                 return here.on(others)
-        return self._root(state)
-
-    def _root(self, state: torch.Tensor) -> _Place:
-        base = Base(state)
-        place = self._places[mark(state)] = _Place(Root(base), base, 0, 0)
-        return place
+        return _rooted(state)
 
     def _set_to(self, state: torch.Tensor, further: Callable[[], int]) -> None:
         """Set the generator, and tell the constructors that are recorded at the same time."""
@@ -236,6 +276,6 @@ class Watch:
 
     def _moved(self, others: list[Watch], outputs: int) -> None:
         state = self._generator.get_state()
-        self._saw(state, self._here)
+        self._saw(state, self._run.last)
         for watch in others:
-            watch._saw(state, watch._here.on(outputs))
+            watch._saw(state, watch._run.last.on(outputs))

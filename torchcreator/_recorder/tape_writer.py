@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchcreator._call_site import Line, user_place
+from torchcreator._call_site import Line, Place, user_place
 from torchcreator._errors import BuildError
 from torchcreator._recorder.complaints import failed, unrecordable, unseen, whose
 from torchcreator._recorder.op_schema import Traits, traits_of
@@ -17,7 +17,7 @@ from torchcreator._recorder.pytree import META, argument, blank, mapped, tensors
 from torchcreator._recorder.replay import Environment, bytes_of, replay, view
 from torchcreator._recorder.rng import is_default
 from torchcreator._recorder.rng_protocol import Draws
-from torchcreator._recorder.tape import Op, Ref, Tape
+from torchcreator._recorder.tape import Op, Ref, Tape, quickly
 from torchcreator._torch.dispatch import no_dispatch_modes, no_function_modes
 from torchcreator._torch.tensors import is_plain_meta, storage_key
 
@@ -42,6 +42,7 @@ class Log:
         self._adopted: dict[int, torch.UntypedStorage] = {}
         self._latest: tuple[int, int, Environment, list[int]] | None = None
         self._asking = False
+        self._place: Place | None = None
 
     def knows(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor is a recorded one: on meta, and standing for a real one."""
@@ -83,8 +84,7 @@ class Log:
     def _value(self, tensor: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), _unrecorded():
             ref = self.tape.ref(tensor)
-            writers = self.tape.writers(ref.storage)
-            now = ref.storage, writers[-1] if writers else -1
+            now = ref.storage, self.tape.last_writer(ref.storage)
             if self._latest is None or self._latest[:2] != now:
                 numbers = self.tape.slice([ref.storage])
                 drawn = [n for n in numbers if self.tape.ops[n].traits.draws]
@@ -169,7 +169,7 @@ class Log:
         ref = self.tape.made(out, device)
         if traits.takes_dtype:
             kwargs["dtype"] = ref.dtype  # the default dtype may be another one on replay
-        whole = (ref.storage,)
+        whole = self.tape.alone(ref.storage)
         self._put(func, traits, args, kwargs, (ref,), (), whole, whole)
 
     def fill(
@@ -183,7 +183,7 @@ class Log:
     ) -> None:
         """Log an operation that filled ``target``, on that storage, from no other tensor."""
         ref = self.tape.ref_at(storage, target)
-        writes = (storage,)
+        writes = self.tape.alone(storage)
         whole = writes if self.tape.covers(ref) else ()
         self._put(func, traits, (ref, *numbers), kwargs, (), (), writes, whole)
 
@@ -244,8 +244,10 @@ class Log:
         if traits.draws and kwargs and kwargs.get("generator") is not None:
             explicit = None if is_default(kwargs["generator"]) else kwargs["generator"]
             kwargs = {**kwargs, "generator": None}
-        dtype, place = torch.get_default_dtype(), user_place()
-        op = Op(func, traits, args, kwargs, outputs, reads, writes, whole, dtype, place)
+        dtype, place = torch.get_default_dtype(), user_place(self._place)
+        self._place = place
+        fields = func, traits, args, kwargs, outputs, reads, writes, whole, dtype, place
+        op = quickly(Op, fields)
         number = self.tape.log(op)
         if traits.draws:
             self.draws.noted(number, self.tape.device(writes[0]), explicit)
