@@ -11,8 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from torchcreator._chain.complaints import explain
 from torchcreator._chain.initial_value import wanted
-from torchcreator._chain.target import Asked, Target
-from torchcreator._chain.target import target as _target
+from torchcreator._chain.target import Asked, Target, reset_target, set_target
 from torchcreator._errors import BuildError, CreatorResultError, shown
 from torchcreator._recorder.boxes import Region, region_in
 from torchcreator._recorder.recording import Recording
@@ -194,13 +193,13 @@ def ask(
         names: All its full names.
         spec: What its constructor declared, if it did.
     """
-    token = _target.set(target)
+    token = set_target(target)
     try:
         made: Any = chain(**_keywords(target, value, device, names, spec))
     except TypeError as error:
         explain(error, ask, chain, names[0])
     finally:
-        _target.reset(token)
+        reset_target(token)
     if not isinstance(made, nn.Parameter):
         raise CreatorResultError(
             f"A creator returned {shown(made)} for {names[0]!r}.",

@@ -23,7 +23,7 @@ from torchcreator._chain.checks import (
 from torchcreator._chain.initial_value import Wanted, tensor_of
 from torchcreator._chain.open_scopes import unique_name
 from torchcreator._chain.partial_value import part_of
-from torchcreator._chain.target import NO_TAGS, Asked, Target, target, waiting_target
+from torchcreator._chain.target import NO_TAGS, Asked, Target, current_target, waiting_target
 from torchcreator._errors import VariableTypeError, VariableValueError, did_you_mean, labelled
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.lazy import uninitialized
@@ -119,7 +119,7 @@ def adopt(
     """
     if unknown:
         raise unknown_keyword(name, unknown)
-    waiting: Any = target.get()  # None where a creator kept the chain and calls it later
+    waiting: Any = current_target()  # None where a creator kept the chain and calls it later
     if waiting is not None and waiting.made is None and initial_value is waiting.value:
         asked = (
             name, shape, dtype, trainable, constraint, synchronization, aggregation,
@@ -191,7 +191,7 @@ def make(
         caching_device = checked_device(caching_device, label, "caching_device")
         check_group(process_group, label)
         tags = own_tags(tags, label)
-    waiting = target.get() and waiting_target()
+    waiting = current_target() and waiting_target()
     data = part = None
     if initial_value is not None and (waiting is None or initial_value is not waiting.value):
         sharded = None if waiting is None or waiting.region is None else waiting

@@ -149,6 +149,8 @@ class Link:
 
 
 current: ContextVar[Link | None] = ContextVar("torchcreator_scope", default=None)
+innermost_link, set_innermost_link = current.get, current.set
+"""As functions: Python makes an object for each call of a method of what a module imports."""
 process_names = Names()
 
 

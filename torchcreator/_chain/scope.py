@@ -17,7 +17,7 @@ from torchcreator._chain.complaints import (
 )
 from torchcreator._chain.decorator import decorated
 from torchcreator._chain.default import adopt, default_creator
-from torchcreator._chain.open_scopes import Link, Root, Step, current
+from torchcreator._chain.open_scopes import Link, Root, Step, innermost_link, set_innermost_link
 from torchcreator._errors import called
 from torchcreator._spec.types import Creator, NextCreator
 
@@ -57,7 +57,7 @@ def _next(step: Step) -> NextCreator:
 def current_step(end: NextCreator) -> Step | None:
     """Return the innermost creator and what is behind it, up to ``end``; None if none is open."""
     links = []
-    link = current.get()
+    link = innermost_link()
     while link is not None:
         links.append(link)
         link = link.outward
@@ -127,23 +127,23 @@ class creator_scope:
     def __enter__(self) -> None:
         if self.opened:
             raise already_open(self)
-        link = current.get()
+        link = innermost_link()
         root = Root() if link is None else Root.inside(link)
         for creator in self.creators:
             link = linked(self, creator, link, root)
-        current.set(link)
+        set_innermost_link(link)
         self.opened = True
         if observers.watcher is not None:
             observers.watcher.opened(self)
 
     def __exit__(self, *exc_info: object) -> None:
-        innermost = current.get()
+        innermost = innermost_link()
         if innermost is None or innermost.scope is not self:
             raise close_out_of_turn(self, linked)
         link = innermost.outward
         while link is not None and link.scope is self:
             link = link.outward
-        current.set(link)
+        set_innermost_link(link)
         self.opened = False
         if link is None or link.root is not innermost.root:
             innermost.root.close()

@@ -75,6 +75,8 @@ NO_TAGS: dict[str, Any] = {}
 """What `Target.handed` has where its creators received None as ``tags``."""
 
 target: ContextVar[Target | None] = ContextVar("torchcreator_target", default=None)
+current_target, set_target, reset_target = target.get, target.set, target.reset
+"""As functions, as in `open_scopes`."""
 
 
 def waiting_target() -> Target | None:

@@ -12,9 +12,9 @@ from typing_extensions import Never
 from torchcreator._chain.complaints import explain, returned_none
 from torchcreator._chain.default import default_creator, make, unknown_keyword
 from torchcreator._chain.initial_value import in_place
-from torchcreator._chain.open_scopes import current
+from torchcreator._chain.open_scopes import innermost_link
 from torchcreator._chain.scope import current_chain
-from torchcreator._chain.target import target
+from torchcreator._chain.target import current_target, reset_target, set_target
 from torchcreator._spec.enums import VariableAggregation, VariableSynchronization
 from torchcreator._spec.types import Device, InitialValue, Shape
 from torchcreator.constraints._base import Constraint
@@ -91,7 +91,7 @@ def variable(
         raise unknown_keyword(name, unknown)
     if shape is not None and callable(initial_value):
         initial_value = in_place(initial_value, name, shape, dtype, device)
-    link = current.get()
+    link = innermost_link()
     if link is None:
         return make(
             initial_value,
@@ -110,7 +110,7 @@ def variable(
             module,
         )
     # A creator's own variable is not the parameter that waits for the creator's answer.
-    aside = None if target.get() is None else target.set(None)
+    aside = None if current_target() is None else set_target(None)
     creator, onward = link.step
     try:
         made: nn.Parameter | None = creator(
@@ -134,7 +134,7 @@ def variable(
         explain(error, variable, current_chain(default_creator), name)
     finally:
         if aside is not None:
-            target.reset(aside)
+            reset_target(aside)
     if made is None:
         raise returned_none(creator, name)
     return made

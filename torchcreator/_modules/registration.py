@@ -14,9 +14,9 @@ from torch.nn.utils.parametrize import ParametrizationList
 
 from torchcreator._chain.complaints import explain, returned_none, warn_uninitialised
 from torchcreator._chain.default import adopt
-from torchcreator._chain.open_scopes import Link, Step, current
+from torchcreator._chain.open_scopes import Link, Step, innermost_link
 from torchcreator._chain.scope import current_chain
-from torchcreator._chain.target import target as _target
+from torchcreator._chain.target import reset_target, set_target
 from torchcreator._errors import CreatorResultError, shown
 from torchcreator._modules import ownership, pinned
 from torchcreator._modules.stock_parameter import AUTO, NONE, LoadedTarget, StockTarget
@@ -46,7 +46,7 @@ def _on_register(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Pa
     Returns:
         The parameter to register in its place, or None to register it as it is.
     """
-    link = current.get()
+    link = innermost_link()
     own: VariableSpec | None = parameter.__dict__.get(OWN)
     if own is not None and not isinstance(module, GraphModule):
         # variable() made it, creators and all. Its declaration is copied, never moved: the
@@ -137,7 +137,7 @@ def through(step: Step | None, target: StockTarget) -> Any:
     assert step is not None  # the callers asked
     creator, onward = step
     name, shape, dtype, trainable, *_, known = target.handed
-    token = _target.set(target)
+    token = set_target(target)
     try:
         made: Any = creator(
             onward,
@@ -159,7 +159,7 @@ def through(step: Step | None, target: StockTarget) -> Any:
     except (RecursionError, TypeError) as error:
         explain(error, through, current_chain(adopt), target.name)
     finally:
-        _target.reset(token)
+        reset_target(token)
     if made is None:
         raise returned_none(creator, target.name)
     return made
