@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,8 @@ def complaints() -> Iterator[str]:
         yield f"__version__ is {version}; CHANGELOG.md has no heading '## {version} - YYYY-MM-DD'."
     if _git("tag", "--list", f"v{version}"):
         yield f"The tag v{version} is there already: raise __version__."
+    if not os.environ.get("TORCHCREATOR_ADDRESS"):
+        yield "TORCHCREATOR_ADDRESS is not set: the package is to say where its repository is."
     if _git("status", "--porcelain"):
         yield "There are changes that are not committed: commit them, or put them away."
 

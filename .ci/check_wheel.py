@@ -50,15 +50,28 @@ def check_contents(wheel: Path) -> None:
     assert {name.split("/", 1)[1] for name in about} == METADATA, sorted(about)
 
 
-def check_description(wheel: Path) -> None:
-    """Check that the description is the README's, and that no link in it leads nowhere."""
+def metadata_of(wheel: Path) -> str:
+    """Return what a wheel says of itself."""
     with ZipFile(wheel) as archive:
         (metadata,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
-        description = archive.read(metadata).decode().partition("\n\n")[2]
+        return archive.read(metadata).decode()
+
+
+def check_description(wheel: Path) -> None:
+    """Check that the description is the README's, and that no link in it leads nowhere."""
+    description = metadata_of(wheel).partition("\n\n")[2]
     first = re.search(r"^```python\n.*?^```$", (ROOT / "README.md").read_text(), re.M | re.S)
     assert first is not None
     assert first[0] in description
     assert not re.findall(r"\]\((?!https?://)[^)]*\)", description)
+
+
+def check_addresses(wheel: Path) -> None:
+    """Check that the metadata name the project's addresses, if the builder was told the first."""
+    found = dict(re.findall(r"^Project-URL: (\w+), (.*)$", metadata_of(wheel), re.M))
+    told = os.environ.get("TORCHCREATOR_ADDRESS")
+    assert found.get("Repository") == told, found
+    assert set(found) == ({"Repository", "Documentation", "Changelog", "Issues"} if told else set())
 
 
 def check_installed(wheel: Path) -> None:
@@ -79,4 +92,5 @@ if __name__ == "__main__":
     built = Path(sys.argv[1]).resolve()
     check_contents(built)
     check_description(built)
+    check_addresses(built)
     check_installed(built)
