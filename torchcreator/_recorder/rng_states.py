@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ctypes import c_char
+import functools
+from ctypes import Array, c_char
 
 import torch
 
@@ -22,9 +23,15 @@ _FRESH = (1, 0)  # how many are left, and which is next, after seeding alone
 _FOLLOWING = {n.to_bytes(8, "little"): (n + 1).to_bytes(8, "little") for n in range(1, _WORDS)}
 
 
+@functools.cache
+def _array_of(length: int) -> type[Array[c_char]]:
+    """Return the type of so many bytes; ctypes itself forgets one that nobody holds."""
+    return c_char * length
+
+
 def raw_of(state: torch.Tensor) -> bytes:
     """Return the bytes of a state; to be called without function modes."""
-    return (c_char * state.numel()).from_address(state.data_ptr()).raw
+    return _array_of(state.numel()).from_address(state.data_ptr()).raw
 
 
 def mark(state: torch.Tensor) -> bytes:
