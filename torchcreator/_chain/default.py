@@ -126,7 +126,8 @@ def adopt(
             caching_device, process_group, NO_TAGS if tags is None else tags, validate_shape,
         )  # fmt: skip
         try:  # tuples look at identity first
-            same = asked == waiting.handed and device == waiting.device
+            there = device is waiting.device or device == waiting.device
+            same = there and asked == waiting.handed
         except Exception:  # a creator put in what cannot be compared: an array, say
             same = False
         if same and module is waiting.module:

@@ -136,7 +136,7 @@ class creator_scope:
         if observers.watcher is not None:
             observers.watcher.opened(self)
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: object = None, error: object = None, trace: object = None) -> None:
         innermost = innermost_link()
         if innermost is None or innermost.scope is not self:
             raise close_out_of_turn(self, linked)
@@ -150,7 +150,7 @@ class creator_scope:
         if observers.watcher is not None:
             observers.watcher.closed(self)
         if endings.by_scope:  # some creator has something to say: a pattern that matched nothing
-            endings.closed(self, exc_info[1] if exc_info else None)
+            endings.closed(self, error)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Return ``function`` with each of its calls inside a scope of its own."""

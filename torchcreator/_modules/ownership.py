@@ -81,11 +81,14 @@ def _frames(hook: FrameType) -> list[FrameType]:
     return frames
 
 
+_REGISTERING = ("register_parameter", "__setattr__")
+
+
 def caller(frame: FrameType | None) -> FrameType:
     """Return what called torch's functions that register a parameter."""
     assert frame is not None
-    while frame.f_code.co_name in ("register_parameter", "__setattr__") and frame.f_back:
-        frame = frame.f_back
+    while frame.f_code.co_name in _REGISTERING and (outward := frame.f_back) is not None:
+        frame = outward
     return frame
 
 

@@ -59,7 +59,8 @@ class ProgramOrder:
         if explicit is not None:
             self._explicit.noted(number, explicit, self)
             return
-        self._origins[number] = self._of(device).noted(number)
+        watch = self._watches.get(device) or self._of(device)
+        self._origins[number] = watch.noted(number)
 
     def now(
         self,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from ctypes import Array, c_char
+from ctypes import c_char
 
 import torch
 
@@ -20,25 +19,22 @@ _TELLING = 16  # words
 _AT_A_TIME = 256  # blocks
 _PHILOX = 16  # bytes of a state on a GPU: a seed, and how many numbers were taken
 _FRESH = (1, 0)  # how many are left, and which is next, after seeding alone
+_ON_CPU, _ON_GPU = c_char * _MERSENNE, c_char * _PHILOX  # ctypes makes them anew if nobody has them
 _FOLLOWING = {n.to_bytes(8, "little"): (n + 1).to_bytes(8, "little") for n in range(1, _WORDS)}
-
-
-@functools.cache
-def _array_of(length: int) -> type[Array[c_char]]:
-    """Return the type of so many bytes; ctypes itself forgets one that nobody holds."""
-    return c_char * length
 
 
 def raw_of(state: torch.Tensor) -> bytes:
     """Return the bytes of a state; to be called without function modes."""
-    return _array_of(state.numel()).from_address(state.data_ptr()).raw
+    return (c_char * state.numel()).from_address(state.data_ptr()).raw
 
 
 def mark(state: torch.Tensor) -> bytes:
     """Return what tells a state from all others, in few bytes; called as `raw_of` is."""
-    raw = raw_of(state)
+    if state.numel() != _MERSENNE:
+        return raw_of(state)
+    raw = _ON_CPU.from_address(state.data_ptr()).raw
     # The second word on is all that is random.
-    return raw[_NEXT : _NEXT + _MARKED] + raw[-WAITS:] if len(raw) == _MERSENNE else raw
+    return raw[_NEXT : _NEXT + _MARKED] + raw[-WAITS:]
 
 
 def next_mark(found: bytes) -> bytes:
