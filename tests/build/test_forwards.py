@@ -35,6 +35,13 @@ def backward(self):
 
 
 @constructor
+def frozen_after_a_backward(self):
+    self.layer = nn.Linear(3, 2)
+    self.layer(torch.randn(4, 3)).pow(2).sum().backward()
+    self.layer.requires_grad_(False)  # the gradients stay
+
+
+@constructor
 def optimized(self):
     self.layer = nn.Linear(3, 2)
     optimizer = torch.optim.Adam(self.layer.parameters())
