@@ -21,7 +21,7 @@ from torchcreator._recorder.boxes import (
 )
 from torchcreator._recorder.elementwise import filled_with, is_elementwise, written
 from torchcreator._recorder.replay import ReplayError, replay, run, view
-from torchcreator._recorder.rng_boxes import AT_A_TIME, draw_box, drawn_alone
+from torchcreator._recorder.rng_boxes import AT_A_TIME, draw_box
 from torchcreator._recorder.rng_outputs import name_of
 from torchcreator._recorder.rng_protocol import Draws
 from torchcreator._recorder.tape import Op, Ref, Tape
@@ -36,9 +36,7 @@ def region_of(tape: Tape, draws: Draws, ref: Ref, region: Region) -> tuple[torch
         The part; and the operation that left some of it as the memory was found, if one did.
     """
     replay = BoxReplay(tape, draws)
-    made = drawn_alone(tape, draws, ref, region)
-    if made is None:
-        made = replay.region(ref, region)
+    made = replay.region(ref, region)
     if not draws.agrees():
         draws.restart()
         replay = BoxReplay(tape, draws)

@@ -7,38 +7,12 @@ from collections.abc import Sequence
 
 import torch
 
-from torchcreator._recorder.boxes import Box, Region, row_length, runs, size_of
-from torchcreator._recorder.replay import ReplayError, filler
+from torchcreator._recorder.boxes import Box, row_length, runs
 from torchcreator._recorder.rng_draw import Draw
 from torchcreator._recorder.rng_protocol import Draws
-from torchcreator._recorder.tape import Ref, Tape
 
 AT_A_TIME = 1 << 15
 """About how many elements are drawn at a time, where a draw may be cut anywhere."""
-
-
-def drawn_alone(tape: Tape, draws: Draws, ref: Ref, region: Region) -> torch.Tensor | None:
-    """Return a part of what one operation drew, or None where there is more to it.
-
-    Nearly every large parameter is such a one; this is `BoxReplay` without the bookkeeping. To be
-    called without grad mode and function modes.
-    """
-    number = filler(tape, ref)
-    if number is None or not tape.ops[number].traits.draws or any(len(r) != 1 for r in region):
-        return None
-    draw = draws.known(number)
-    if draw is None or not draw.step:
-        return None
-    box = tuple([ranges[0] for ranges in region])
-    made = torch.empty(size_of(box), dtype=ref.dtype, device=tape.device(ref.storage))
-    try:
-        if made.numel():
-            draw_box(draws, number, draw, ref.size, box, made)
-    except ReplayError:  # of another draw, which this one has to come after
-        raise
-    except Exception as error:
-        raise ReplayError(tape.ops[number]) from error
-    return made
 
 
 def draw_box(
