@@ -66,12 +66,14 @@ def check_description(wheel: Path) -> None:
     assert not re.findall(r"\]\((?!https?://)[^)]*\)", description)
 
 
-def check_addresses(wheel: Path) -> None:
+def check_addresses(wheel: Path, told: str) -> None:
     """Check that the metadata name the project's addresses, if the builder was told the first."""
     found = dict(re.findall(r"^Project-URL: (\w+), (.*)$", metadata_of(wheel), re.M))
-    told = os.environ.get("TORCHCREATOR_ADDRESS")
-    assert found.get("Repository") == told, found
-    assert set(found) == ({"Repository", "Documentation", "Changelog", "Issues"} if told else set())
+    repository = told.rstrip("/").removesuffix(".git")
+    assert found.get("Repository", "") == repository, found
+    expected = {"Repository", "Documentation", "Changelog", "Issues"} if told else set()
+    assert set(found) == expected, found
+    assert all(address.startswith(repository) for address in found.values()), found
 
 
 def check_installed(wheel: Path) -> None:
@@ -89,8 +91,11 @@ def run(*arguments: str | Path, cwd: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    built = Path(sys.argv[1]).resolve()
+    built, *nameless = (Path(argument).resolve() for argument in sys.argv[1:])
     check_contents(built)
     check_description(built)
-    check_addresses(built)
+    check_addresses(built, os.environ.get("TORCHCREATOR_ADDRESS", ""))
+    for wheel in nameless:  # whose builder was told of no address
+        check_description(wheel)
+        check_addresses(wheel, "")
     check_installed(built)
