@@ -134,7 +134,7 @@ class BoxReplay:
 
     def _cut(self, ref: Ref, before: int | None) -> torch.Tensor:
         """Return a part of a storage that is replayed whole: what was last is kept."""
-        key = ref.storage, self._written(ref, before)
+        key = ref.storage, self._tape.last_writer(ref.storage, before)
         if key not in self._wholes:
             self._wholes.clear()
             numbers = self._tape.slice([ref.storage], before)
@@ -144,17 +144,12 @@ class BoxReplay:
             self._wholes[key] = view(self._tape, ref, found).untyped_storage()
         return view(self._tape, ref, {ref.storage: self._wholes[key]})
 
-    def _written(self, ref: Ref, before: int | None) -> int:
-        """Return the operation that wrote to a tensor's storage last, -1 if none did."""
-        writers = self._tape.writers(ref.storage, before)
-        return writers[-1] if writers else -1
-
     def _operand(self, ref: Ref, number: int) -> torch.Tensor:
         """Return what an operation reads of a tensor; the last ones are kept for others.
 
         What takes very many of them is no more a part of anything: the rest is made whole.
         """
-        key = ref, self._written(ref, number)
+        key = ref, self._tape.last_writer(ref.storage, number)
         found = self._operands.get(key)
         if found is None:
             self._depth += 1

@@ -225,9 +225,9 @@ class Tape:
         writers = self._storages[storage].writers
         return writers if before is None else writers[: bisect_left(writers, before)]
 
-    def last_writer(self, storage: int) -> int:
-        """Return the operation that wrote to a storage last, -1 if there is none."""
-        writers = self._storages[storage].writers
+    def last_writer(self, storage: int, before: int | None = None) -> int:
+        """Return the operation that wrote to a storage last, before one of them; -1 if none did."""
+        writers = self.writers(storage, before)
         return writers[-1] if writers else -1
 
     def grid(self, storage: int) -> Ref | None:
