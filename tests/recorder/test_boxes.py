@@ -7,6 +7,7 @@ import random
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchcreator._errors import BuildError
 from torchcreator._recorder.boxes import common, locate, region_in, row_length, runs
@@ -15,34 +16,35 @@ from torchcreator._recorder.rng_blocks import in_blocks
 from torchcreator._recorder.tape import Ref
 
 VALUES = {
-    "normal": lambda: torch.empty(501, 300).normal_(1, 2),
-    "uniform": lambda: torch.empty(400, 299).uniform_(-1, 2),
-    "kaiming": lambda: nn.Linear(333, 301).weight.data,
+    "normal": lambda: torch.empty(1501, 300).normal_(1, 2),
+    "uniform": lambda: torch.empty(1400, 299).uniform_(-1, 2),
+    "kaiming": lambda: nn.Linear(333, 1301).weight.data,
     "an embedding with padding": lambda: nn.Embedding(3001, 64, padding_idx=5).weight.data,
     "a convolution": lambda: nn.Conv2d(64, 128, 3).weight.data,
     "channels last": lambda: nn.Conv2d(32, 64, 5).to(memory_format=torch.channels_last).weight.data,
     "recurrent": lambda: nn.LSTM(64, 160).weight_hh_l0.data,
     "attention": lambda: nn.MultiheadAttention(128, 4).in_proj_weight.data,
-    "truncated": lambda: nn.init.trunc_normal_(torch.empty(700, 111), a=-1, b=1),
-    "truncated far away": lambda: nn.init.trunc_normal_(torch.empty(700, 111), std=0.02),
+    "truncated": lambda: nn.init.trunc_normal_(torch.empty(2700, 111), a=-1, b=1),
+    "truncated far away": lambda: nn.init.trunc_normal_(torch.empty(2700, 111), std=0.02),
     "orthogonal, scaled": lambda: nn.init.orthogonal_(torch.empty(200, 180)).mul_(2),
-    "bfloat16": lambda: torch.empty(500, 301, dtype=torch.bfloat16).normal_(),
-    "float64": lambda: torch.empty(200, 333, dtype=torch.float64).normal_(),
+    "bfloat16": lambda: torch.empty(1500, 301, dtype=torch.bfloat16).normal_(),
+    "float64": lambda: torch.empty(900, 333, dtype=torch.float64).normal_(),
     "rounded afterwards": lambda: torch.randn(333, 100).half(),
-    "bernoulli": lambda: torch.empty(333, 333).bernoulli_(0.3),
-    "exponential": lambda: torch.empty(50_000).exponential_(),
+    "bernoulli": lambda: torch.empty(933, 333).bernoulli_(0.3),
+    "exponential": lambda: torch.empty(300_000).exponential_(),
     "log-normal": lambda: torch.empty(300, 150).log_normal_(),
-    "integers": lambda: torch.empty(400, 200, dtype=torch.int32).random_(0, 9),
-    "transposed": lambda: torch.empty(400, 201).normal_().t(),
-    "drawn through a transpose": lambda: torch.empty(400, 201).t().uniform_().t(),
+    "integers": lambda: torch.empty(1400, 200, dtype=torch.int32).random_(0, 9),
+    "transposed": lambda: torch.empty(1400, 201).normal_().t(),
+    "drawn through a transpose": lambda: torch.empty(1400, 201).t().uniform_().t(),
     "joined by rows": lambda: torch.cat([torch.randn(100, 400), torch.ones(77, 400)]) / 3,
     "joined by columns": lambda: torch.cat([torch.randn(90, 50), torch.randn(90, 500)], dim=-1),
     "masked": lambda: torch.randn(300, 300).masked_fill(torch.ones(300, 300).triu().bool(), 0),
     "broadcast": lambda: torch.arange(400.0)[:, None] * torch.rand(300) + 1,
     "expanded": lambda: torch.randn(333, 1).expand(333, 200).clone(),
-    "experts": lambda: torch.empty(6, 70, 120).normal_(),
-    "rows longer than a block": lambda: torch.empty(3, 100_003).uniform_(),
-    "one dimension": lambda: torch.randn(100_007),
+    "experts": lambda: torch.empty(6, 170, 120).normal_(),
+    "one block": lambda: torch.empty(400, 301).normal_(),
+    "rows longer than a block": lambda: torch.empty(3, 200_003).uniform_(),
+    "one dimension": lambda: torch.randn(400_007),
     "small": lambda: torch.empty(33, 9).normal_(),
     "a scalar": lambda: torch.randn(()),
     "no pointwise operation": lambda: torch.randn(100, 400).softmax(0).mul_(3),
@@ -146,7 +148,7 @@ def test_a_part_alone_does_not_make_the_whole():
 
 def test_two_blocks_differ():
     """Each block of a large draw has a state of its own."""
-    recording = recorded(lambda: nn.Linear(1 << 15, 3, bias=False), 0)
+    recording = recorded(lambda: nn.Linear(1 << 17, 3, bias=False), 0)
     first, second, third = whole_of(recording, "weight")
     assert not torch.equal(first, second)
     assert not torch.equal(second, third)
@@ -182,21 +184,77 @@ def test_a_scalar_that_nobody_initialised():
         recording.part(recording.refs["scale"], [])
 
 
-def test_blocks_end_with_rows():
-    """A block is as many whole rows as fit; small draws and what mixes elements have none."""
-    recording = recorded(lambda: nn.Linear(300, 200), 0)
-    draws = [op for op in recording.tape.ops if op.traits.draws]
-    cpu = torch.device("cpu")
-    assert [getattr(in_blocks(op, cpu), "step", None) for op in draws] == [109 * 300, None]
+class Drawn(TorchDispatchMode):
+    """Counts what is drawn into values; what is passed over goes elsewhere, as integers."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in (torch.ops.aten.normal_, torch.ops.aten.uniform_):
+            self.numbers += args[0].numel()
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("seed", [None, 5], ids=["exact", "seeded"])
+@pytest.mark.parametrize("kind", [nn.init.normal_, nn.init.uniform_])
+@pytest.mark.parametrize("shape", [(3000, 301), (300, 301), (30, 100, 301)], ids=str)
+def test_a_part_draws_itself(seed, kind, shape):
+    """Rows are drawn and no others, but for what is left of a sixteen at each end of a block."""
+    recording = recorded(lambda: nn.ParameterList([kind(torch.empty(shape))]), seed)
+    ref = recording.refs["0"]
+    inner = [[(0, length)] for length in shape[1:]]
+    for start, stop in [(0, 7), (11, 12), (13, 29), (shape[0] - 1, shape[0])]:
+        with Drawn() as drawn:
+            part = recording.part(ref, [[(start, stop)], *inner])
+        blocks = 1 + part.numel() // (109 * 300)
+        assert 0 <= drawn.numbers - part.numel() <= 32 * blocks
+        assert torch.equal(part, whole_of(recording, "0")[start:stop])
+
+
+def test_parts_of_experts_draw_themselves():
+    """Rows of each expert are drawn, and not the experts."""
+    recording = recorded(lambda: nn.ParameterList([torch.empty(9, 400, 301).normal_()]), 5)
+    with Drawn() as drawn:
+        part = recording.part(recording.refs["0"], [[(0, 9)], [(50, 60)], [(0, 301)]])
+    assert 0 <= drawn.numbers - part.numel() <= 32 * 9
+    assert torch.equal(part, whole_of(recording, "0")[:, 50:60])
+
+
+@pytest.mark.parametrize(
+    ("size", "block"),
+    [
+        ((32768,), None),
+        ((100_000,), 32_768),
+        ((200, 300), 109 * 300),
+        ((1000, 600), 125 * 600),
+        ((10_000, 1000), 262 * 1000),
+        ((30, 1_000_000), 1 << 18),
+        ((64, 1000, 300), 109 * 300),
+        ((512, 256, 3, 3), 14 * 256 * 9),
+    ],
+    ids=str,
+)
+def test_blocks_are_whole_rows(size, block):
+    """A block is as many rows as fit into an eighth of a matrix, within bounds that stacks have."""
+    recording = recorded(lambda: nn.ParameterList([torch.empty(size).normal_()]), 0)
+    (draw,) = [op for op in recording.tape.ops if op.traits.draws]
+    assert getattr(in_blocks(draw, torch.device("cpu")), "block", None) == block
+
+
+def test_rows():
+    """Rows are as many dimensions, from the last one on, as fit; what is longer is cut inside."""
     assert row_length((512, 256, 3, 3), 1 << 15) == 256 * 9
     assert row_length((3, 1 << 20), 1 << 15) == 1
 
 
 def test_runs():
-    """A range of columns is taken out of many rows at once, where blocks end with rows."""
+    """A range of columns is taken out of many rows at once, where blocks have several."""
     assert runs((8, 6), ((0, 8), (2, 4)), 12) == (6, (2, 4), [(0, 8)])
     assert runs((8, 6), ((2, 5), (0, 6)), 12) == (1, (0, 1), [(12, 30)])
     assert runs((2, 8, 6), ((0, 2), (2, 5), (1, 6)), 12) == (6, (1, 6), [(2, 5), (10, 13)])
+    assert runs((2, 6), ((0, 2), (2, 4)), 6) == (1, (0, 1), [(2, 4), (8, 10)])
     assert runs((2, 6), ((0, 2), (2, 4)), 4) == (1, (0, 1), [(2, 4), (8, 10)])
 
 

@@ -76,6 +76,28 @@ def test_uniform_values_are_cut_anywhere():
     assert cuts(draw, 4) == [2, 5, 7]
 
 
+def test_the_shortest_piece_around_a_range():
+    """A range is widened to where the draw may be cut, and no farther."""
+    normal = draw_of(drawing_op(lambda: torch.randn(100)))
+    ranges = [(0, 100), (0, 16), (3, 5), (16, 33), (64, 81), (80, 84), (85, 99), (99, 100)]
+    assert [normal.around(*one) for one in ranges] == [
+        (0, 100), (0, 16), (0, 16), (16, 48), (64, 100), (80, 100), (80, 100), (80, 100),
+    ]  # fmt: skip
+    uniform = draw_of(drawing_op(lambda: torch.rand(10)))
+    assert all(uniform.around(*one) == one for one in [(0, 10), (3, 4), (9, 10)])
+
+
+def test_the_shortest_piece_around_a_range_in_blocks():
+    """In blocks each has its sixteens and its tail, the last one, too, however short it is."""
+    draw = draw_of(drawing_op(lambda: torch.randn(107)))._replace(block=50)
+    ranges = [(0, 107), (20, 30), (33, 34), (35, 50), (50, 60), (45, 55), (99, 101), (103, 105)]
+    assert [draw.around(*one) for one in ranges] == [
+        (0, 107), (16, 32), (32, 50), (32, 50), (50, 66), (32, 66), (82, 107), (100, 107),
+    ]  # fmt: skip
+    whole = draw._replace(step=50, tail=1)
+    assert [whole.around(*one) for one in ranges[1:5]] == [(0, 50), (0, 50), (0, 50), (50, 100)]
+
+
 @as_read
 @pytest.mark.parametrize(
     "draws",

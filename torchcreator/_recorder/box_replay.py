@@ -22,6 +22,7 @@ from torchcreator._recorder.boxes import (
 from torchcreator._recorder.elementwise import filled_with, is_elementwise, written
 from torchcreator._recorder.replay import ReplayError, replay, run, view
 from torchcreator._recorder.rng_boxes import AT_A_TIME, draw_box
+from torchcreator._recorder.rng_draw import Draw
 from torchcreator._recorder.rng_outputs import name_of
 from torchcreator._recorder.rng_protocol import Draws
 from torchcreator._recorder.tape import Op, Ref, Tape
@@ -61,12 +62,14 @@ class _Step(NamedTuple):
         target: What it writes, as recorded.
         at: Where that lies in the grid.
         common: What of it the box has, in the grid.
+        draw: What it draws, where that can be drawn in pieces.
     """
 
     number: int
     target: Ref
     at: Located
     common: Box
+    draw: Draw | None
 
 
 class BoxReplay:
@@ -174,22 +177,21 @@ class BoxReplay:
             shared = common(at.box, box)
             if shared is None:
                 continue
-            if not self._divides(number, target):
+            draw = self._draws.known(number) if op.traits.draws else None
+            if draw is not None and not draw.step:
+                draw = None
+            if draw is None and not self._divides(op, target):
                 return steps, number
-            steps.append(_Step(number, target, at, shared))
+            steps.append(_Step(number, target, at, shared, draw))
             if shared == box and (op.traits.fills or target in op.outputs):
                 break
         return steps, None
 
-    def _divides(self, number: int, target: Ref) -> bool:
-        """Return whether an operation can be run on a part of what it writes."""
-        op = self._tape.ops[number]
-        if not op.traits.draws:
-            return name_of(op) == "cat" or is_elementwise(op, target.size)
-        if op.traits.fills and target.size.numel() <= AT_A_TIME:
-            return True
-        draw = self._draws.known(number)
-        return draw is not None and draw.step > 0
+    def _divides(self, op: Op, target: Ref) -> bool:
+        """Return whether an operation can be run on a part of what it writes, or is a small one."""
+        if op.traits.draws:
+            return op.traits.fills and target.size.numel() <= AT_A_TIME
+        return name_of(op) == "cat" or is_elementwise(op, target.size)
 
     def _run(self, step: _Step, box: Box, values: torch.Tensor) -> None:
         """Run one operation on what a box has of it."""
@@ -262,10 +264,9 @@ class BoxReplay:
 
     def _draw(self, step: _Step, own: Box, target: torch.Tensor) -> None:
         """Put a box of what an operation draws into ``target``."""
-        number, ref = step.number, step.target
-        draw = self._draws.known(number)
+        number, ref, draw = step.number, step.target, step.draw
         dtype, place = ref.dtype, target.device
-        if draw is None or not draw.step:
+        if draw is None:
             op = self._tape.ops[number]
             whole = torch.empty_strided(ref.size, ref.stride, dtype=dtype, device=place)
             self._draws.run(number, [whole, *op.args[1:]], op.kwargs)

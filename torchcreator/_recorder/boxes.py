@@ -95,6 +95,8 @@ class Located(NamedTuple):
 
     def seen(self, values: torch.Tensor) -> torch.Tensor:
         """Return a tensor with the grid's dimensions in this tensor's dimensions."""
+        if self.order == (*range(values.dim()),):  # nearly always
+            return values
         kept = [dim for dim in self.order if dim is not None]
         left = [dim for dim in range(values.dim()) if dim not in kept]  # of length 1
         seen = values.permute([*left, *kept])
@@ -108,6 +110,8 @@ class Located(NamedTuple):
 
 def locate(grid: Ref, ref: Ref) -> Located | None:
     """Return where ``ref`` lies in ``grid``, which is dense; None where it is no box of it."""
+    if ref == grid:  # nearly always
+        return Located(whole(grid.size), (*range(len(grid.size)),))
     if ref.dtype is not grid.dtype or ref.conj or ref.neg or ref.offset < grid.offset:
         return None
     by_stride = sorted(
@@ -164,14 +168,14 @@ class Runs(NamedTuple):
 def runs(size: Sequence[int], box: Box, length: int) -> Runs:
     """Return how a box lies in a tensor that is made in blocks of ``length`` elements.
 
-    Where blocks end with rows, a range of columns is taken out of many rows at once.
+    Where blocks have several rows each, a range of columns is taken out of many rows at once.
     """
     partial = _last_partial(size, box)
     if partial is None:
         return Runs(1, (0, 1), [(0, math.prod(size))])
     inner = math.prod(size[partial + 1 :])
     row = inner * size[partial]
-    if length % row:
+    if length <= row or length % row:
         return Runs(1, (0, 1), list(_ranges(size, box)))
     start, stop = box[partial]
     taken = start * inner, stop * inner

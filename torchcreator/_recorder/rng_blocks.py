@@ -11,12 +11,14 @@ import torch
 
 from torchcreator._recorder.boxes import row_length
 from torchcreator._recorder.rng_draw import Draw
+from torchcreator._recorder.rng_jump import advance
 from torchcreator._recorder.rng_outputs import draw_of, name_of
 from torchcreator._recorder.tape import Op, Ref
 
-_CPU_BLOCK, _OTHER_BLOCK = 1 << 15, 1 << 20
-"""Elements. More make a shard draw more of what is not its own; fewer take longer to begin with
-than to draw. On a GPU a block is a kernel to launch."""
+_LEAST, _MOST, _OFF_CPU = 1 << 15, 1 << 18, 1 << 20
+"""Elements. More make a shard pass over more of what is not its own; fewer take longer to begin
+with than to draw. On a GPU a block is a kernel to launch."""
+_RANKS = 8  # up to which a rank has blocks of a matrix for itself
 _ALONE = frozenset({"init.trunc_normal_", "init._no_grad_trunc_normal_"})
 """What draws each element alike and alone, but takes a number of outputs that is not known."""
 _HALF = frozenset({torch.bfloat16, torch.float16})
@@ -27,12 +29,14 @@ def in_blocks(op: Op, device: torch.device) -> Draw | None:
     """Return a draw as it is made in blocks; None where it is made as it is, all at once.
 
     Whole rows stay together, so that blocks depend on the shape alone, and ranks that have rows
-    draw little else.
+    draw little else. Here it is cut between blocks only.
     """
     ref = op.args[0] if op.traits.fills else next(iter(op.outputs), None)
-    if not isinstance(ref, Ref) or (elements := ref.size.numel()) <= _CPU_BLOCK:
+    if not isinstance(ref, Ref) or (elements := ref.size.numel()) <= _LEAST:
         return None  # nearly always
-    most = _CPU_BLOCK if device.type == "cpu" else _OTHER_BLOCK
+    most = _LEAST if device.type == "cpu" else _OFF_CPU
+    if len(ref.size) <= 2 and device.type == "cpu":  # experts, say, are cut inside of each
+        most = min(max(most, elements // _RANKS), _MOST)
     if elements <= most or op.traits.seeded is None:
         return None
     draw = draw_of(op)
@@ -45,22 +49,31 @@ def in_blocks(op: Op, device: torch.device) -> Draw | None:
     elif draw.fill is torch.Tensor.normal_ and ref.dtype in _HALF:
         draw = draw._replace(fill=_normal_rounded)
     row = row_length(ref.size, most)
-    return draw._replace(step=most // row * row, tail=1)
+    block = most // row * row
+    return draw._replace(step=block, tail=1, block=block)
 
 
 def draw_blocks(
     draw: Draw, first: int, target: torch.Tensor, begin: Callable[[int], torch.Generator]
 ) -> None:
-    """Draw what ``target``, which is contiguous, holds from element ``first`` on, in whole blocks.
+    """Draw what ``target``, which is contiguous, holds from element ``first`` on.
 
     Args:
-        draw: What `in_blocks` returned.
-        first: Where the target begins; where a block does, too.
+        draw: What it is a piece of.
+        first: Where the target begins.
         target: The memory.
         begin: Returns a generator at the beginning of a block.
     """
-    for number, block in enumerate(target.view(-1).split(draw.step), first // draw.step):
-        draw.run(block, begin(number))
+    number, passed = divmod(first, draw.block)
+    left = target.view(-1)
+    if passed:
+        generator = begin(number)
+        advance(generator, passed * draw.each)
+        draw.run(left[: draw.block - passed], generator)
+        number, left = number + 1, left[draw.block - passed :]
+    blocks = left.split(draw.block) if left.numel() else ()
+    for block, values in enumerate(blocks, number):
+        draw.run(values, begin(block))
 
 
 class Beginnings:

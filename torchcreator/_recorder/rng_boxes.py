@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import torch
 
-from torchcreator._recorder.boxes import Box, row_length, runs
+from torchcreator._recorder.boxes import Box, Range, row_length, runs
 from torchcreator._recorder.rng_draw import Draw
 from torchcreator._recorder.rng_protocol import Draws
 
@@ -28,28 +29,35 @@ def draw_box(
         box: The part.
         out: Memory of the box's size, contiguous.
     """
-    row, elements = row_length(size, AT_A_TIME), draw.elements
-    length = math.lcm(row, draw.step)
-    length *= max(1, AT_A_TIME // length)
-    last = max(0, elements - draw.tail) // length  # block; it has the rest
+    row = math.lcm(row_length(size, AT_A_TIME), draw.step)
+    length = draw.block or row * max(1, AT_A_TIME // row)
     unit, (low, high), ranges = runs(size, box, length)
     rows = out.view(-1, high - low)
-    drawn, held, done = out, -1, 0
-    for first, stop in ((start * unit, end * unit) for start, end in ranges):
+    done = 0
+    together = 1 if unit == 1 else length  # many rows, of which each gives a few columns
+    pieces = _pieces(draw, [(start * unit, end * unit) for start, end in ranges], length, unit)
+    for _, group in groupby(pieces, key=lambda piece: piece[0] // together):
+        wanted = list(group)
+        begin, end = draw.around(wanted[0][0], wanted[-1][1])
+        if unit == 1 and (begin, end) == wanted[0]:
+            draws.piece(number, draw, begin, rows[done : done + end - begin].view(-1))
+            done += end - begin
+            continue
+        drawn = torch.empty(end - begin, dtype=out.dtype, device=out.device)
+        draws.piece(number, draw, begin, drawn)
+        for first, stop in wanted:
+            taken = drawn[first - begin : stop - begin].view(-1, unit)[:, low:high]
+            rows[done : done + len(taken)].copy_(taken)
+            done += len(taken)
+
+
+def _pieces(draw: Draw, ranges: list[Range], length: int, unit: int) -> Iterator[Range]:
+    """Yield ranges, those cut into pieces of a length that are not drawn where they belong."""
+    for first, stop in ranges:
+        if unit == 1 and draw.around(first, stop) == (first, stop):
+            yield first, stop
+            continue
         while first < stop:
-            block = min(first // length, last)
-            begin = block * length
-            end = elements if block == last else begin + length
-            if unit == 1 and first == begin and end <= stop:  # as many blocks as there are
-                end = elements if stop == elements else min(stop // length, last) * length
-                draws.piece(number, draw, first, rows[done : done + end - first].view(-1))
-            else:
-                if held != block:
-                    held = block
-                    drawn = torch.empty(end - begin, dtype=out.dtype, device=out.device)
-                    draws.piece(number, draw, begin, drawn)
-                end = min(end, stop)
-                taken = drawn[first - begin : end - begin].view(-1, unit)[:, low:high]
-                rows[done : done + (end - first) // unit].copy_(taken)
-            done += (end - first) // unit
+            end = min(first // length * length + length, stop)
+            yield first, end
             first = end

@@ -23,6 +23,8 @@ class Draw(NamedTuple):
         tail: How many elements its last piece must have.
         fill: The method of a tensor that draws the same, where there is one, for ``numbers``.
         numbers: Its arguments.
+        block: How many elements have a state of their own to begin with, 0 where all have one.
+            ``step`` and ``tail`` are meant of each block then.
     """
 
     elements: int
@@ -34,6 +36,7 @@ class Draw(NamedTuple):
     tail: int = 1
     fill: Callable[..., torch.Tensor] | None = None
     numbers: tuple[float, ...] = ()
+    block: int = 0
 
     def taken(self, *, cached: bool) -> tuple[int, bool]:
         """Return how many outputs it takes, and whether a normal value waits afterwards.
@@ -51,17 +54,33 @@ class Draw(NamedTuple):
         assert self.fill is not None
         self.fill(target, *self.numbers, generator=generator)
 
+    def around(self, first: int, stop: int) -> tuple[int, int]:
+        """Return the shortest piece that can be drawn by itself and holds all of a range.
+
+        The pieces then hold, bit for bit, what the whole holds. Vectorised normals come in
+        sixteens, the last of which is drawn again with the tail: that piece must have sixteen.
+        """
+        begin, end = self._block_of(first)
+        low = begin + max(0, min(first, end - self.tail) - begin) // self.step * self.step
+        begin, end = self._block_of(stop - 1)
+        high = begin - (begin - stop) // self.step * self.step
+        return low, end if high > end - self.tail else high
+
+    def _block_of(self, element: int) -> tuple[int, int]:
+        size = self.block or self.elements
+        begin = element // size * size
+        return begin, min(begin + size, self.elements)
+
 
 def cut_near(draw: Draw, element: int) -> int | None:
-    """Return the last place up to ``element`` where a draw may be cut, or None.
+    """Return the last place up to ``element`` where a draw is best cut, or None.
 
-    The pieces then hold, bit for bit, what the whole holds. Vectorised normals come in sixteens,
-    the last of which is drawn again with the tail: that piece must have sixteen.
+    That is where a block ends: going on inside of one means to draw up to there first.
     """
-    if not draw.step:
+    step = draw.block or draw.step
+    if not step:
         return None
-    last = draw.elements - draw.tail
-    place = min(element, last) // draw.step * draw.step
+    place = min(element, draw.elements - draw.tail) // step * step
     return place if place > 0 else None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from torchcreator._recorder.op_schema import Traits
-from torchcreator._recorder.rng import Explicit, default_generator, drawn_with, seedable
+from torchcreator._recorder.rng import Explicit, default_generator, drawn_with, known, seedable
 from torchcreator._recorder.rng_blocks import Beginnings, draw_blocks, in_blocks
 from torchcreator._recorder.rng_draw import Draw
 from torchcreator._recorder.rng_jump import as_written
@@ -158,8 +158,8 @@ class Streams:
 
     def piece(self, number: int, draw: Draw, first: int, target: torch.Tensor) -> None:
         """Draw what ``target`` holds of a draw, from its element ``first`` on."""
-        stream = self._assign(number, "unnamed", number).to_bytes(8, "little")
-        draw_blocks(draw, first, target, self._beginning(stream, target.device))
+        seed = self._assign(number, "unnamed", number)
+        draw_blocks(draw, first, target, self._beginning(seed, target.device, draw))
 
     def agrees(self) -> bool:
         """Return True: no block depends on another."""
@@ -173,11 +173,14 @@ class Streams:
         if number in self._explicit.states:
             return None
         op = self._tape.ops[number]
-        draw = in_blocks(op, self._tape.device(op.writes[0]))
-        if draw is not None:
-            return draw
-        draw = draw_of(op)
-        return None if draw is None else draw._replace(step=0)
+        draw = in_blocks(op, self._tape.device(op.writes[0])) or draw_of(op)
+        if draw is None:
+            return None
+        counted = known(self._tape, number)
+        if counted is None or not counted.step:
+            return draw._replace(step=draw.block)
+        block = draw.block or draw.elements
+        return draw._replace(step=counted.step, tail=counted.tail, block=block)
 
     def base(self, number: int) -> None:
         """Return None: no draw depends on another one's place."""
@@ -188,11 +191,16 @@ class Streams:
     def finish(self) -> None:
         """Do nothing: the default generators were left alone."""
 
-    def _beginning(self, stream: bytes, device: torch.device) -> Callable[[int], torch.Generator]:
-        """Return what returns a generator of this thread at the beginning of a stream's block."""
+    def _beginning(
+        self, seed: int, device: torch.device, draw: Draw
+    ) -> Callable[[int], torch.Generator]:
+        """Return what returns a generator of this thread at the beginning of a draw's block."""
+        generator = self._generators.on(device)
+        if draw.block == draw.elements:  # the only one
+            return lambda _: generator.manual_seed(seed)
+        stream = seed.to_bytes(8, "little")
         if device.type == "cpu":
             return partial(self._generators.beginnings().at, stream)
-        generator = self._generators.on(device)
 
         def begin(block: int) -> torch.Generator:  # these look at 64 bits of a seed
             digest = hashlib.blake2b(stream + block.to_bytes(8, "little"), digest_size=8).digest()
