@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 
 import pytest
 import torch
@@ -91,14 +92,58 @@ def test_up_to_a_block_a_draw_is_one():
     assert not torch.isclose(first.weight, second.weight[: 1 << 10]).all()
 
 
-def test_parts_in_threads(threads):
-    """Parts of many tensors come in their order, whatever makes them."""
-    recording = record(Several, (), {}, device=None, seed=3, find=False)[1]
+@pytest.mark.parametrize("seed", [None, 3], ids=["exact", "seeded"])
+@pytest.mark.parametrize("at_once", [1, 1 << 28], ids=["one at a time", "together"])
+def test_parts_in_threads(threads, seed, at_once, monkeypatch):
+    """Parts of many tensors come in their order, whatever makes them, and nobody else has them."""
+    monkeypatch.setattr("torchcreator._recorder.parts._AT_ONCE", at_once)
+    recording = record(Several, (), {}, device=None, seed=seed, find=False)[1]
     refs = [*recording.refs.values()] * 3
-    wished = [(ref, [[(n // 3, n)] for n in ref.size]) for ref in refs]
-    made = list(recording.parts(wished))
-    for (ref, region), part in zip(wished, made, strict=True):
+    inner = [(ref, [[(n // 3, n)] for n in ref.size]) for ref in refs]
+    rows = [(ref, [[(n // 5, n // 2)] for n in ref.size[:1]]) for ref in refs]
+    rows = [(ref, [*first, *([(0, n)] for n in ref.size[1:])]) for ref, first in rows]
+    nothing = [(ref, [[(0, 0)] for _ in ref.size]) for ref in refs[:2]]
+    wished = [*inner, *rows, *nothing, *((ref, [[(0, n)] for n in ref.size]) for ref in refs)]
+    parts = recording.parts(wished)
+    for ref, region in wished:
+        part = next(parts)
         assert torch.equal(part, recording.part(ref, region))
+        held = weakref.ref(part)
+        del part
+        assert held() is None
+    assert not [*parts]
+
+
+def test_parts_that_were_reckoned_wrongly(threads, monkeypatch):
+    """Where a draw takes something else than was reckoned, all parts are made again, in order."""
+
+    def several():
+        torch.manual_seed(7)
+        return Several()
+
+    recording = record(several, (), {}, device=None, seed=None, find=False)[1]
+    wished = [(ref, [[(n // 3, n)] for n in ref.size]) for ref in recording.refs.values()]
+    draws, restarted = type(recording.draws), []
+    right = {name: getattr(draws, name) for name in ("piece", "agrees", "restart")}
+
+    def piece(self, number, draw, first, target):
+        if restarted:
+            right["piece"](self, number, draw, first, target)
+        else:
+            target.fill_(torch.nan)
+
+    def restart(self):
+        right["restart"](self)
+        restarted.append(1)
+
+    monkeypatch.setattr(draws, "piece", piece)
+    monkeypatch.setattr(draws, "agrees", lambda self: restarted and right["agrees"](self))
+    monkeypatch.setattr(draws, "restart", restart)
+    model = several()
+    made = zip(recording.refs, wished, recording.parts(wished), strict=True)
+    for name, (_, region), part in made:
+        whole = model.get_parameter(name)
+        assert torch.equal(part, whole[tuple(slice(*ranges[0]) for ranges in region)]), name
 
 
 def test_an_error_in_a_thread(threads):

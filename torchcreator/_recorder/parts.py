@@ -5,23 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
 import torch
 
-from torchcreator._recorder.boxes import Region, size_of_region
+from torchcreator._recorder.boxes import Range, Region, size_of_region
 from torchcreator._recorder.replay import ReplayError, filler
 from torchcreator._recorder.rng_draw import Draw, cut_near
 from torchcreator._recorder.rng_outputs import is_contiguous
 from torchcreator._recorder.rng_protocol import Draws
 from torchcreator._recorder.tape import Ref, Tape
+from torchcreator._torch.dispatch import no_function_modes
 
 _WORTH_A_LOOK = 1 << 21  # bytes
 _WORTH_THREADS = 4e6  # nanoseconds; below, handing the work over costs more than doing it
 _A_BYTE = 1.2  # nanoseconds
 _PARTS = 16  # for each thread, which waits for the last one of another at the end
+_AT_ONCE = 1 << 28  # bytes of parts
 _SHORTEST = 2e6  # nanoseconds; going on somewhere else takes as long
 
 Alone = Callable[[Ref], torch.Tensor]
@@ -29,40 +32,74 @@ Alone = Callable[[Ref], torch.Tensor]
 
 
 class _Job:
-    """A value to be made.
+    """A value to be made, or a part of one.
+
+    Args:
+        tape: The tape.
+        draws: Where random numbers come from.
+        ref: The tensor's.
+        region: The part of it; None for all, laid out as it is.
+        alone: Makes it in this thread.
 
     Attributes:
-        ref: The tensor's.
         number: The first operation that draws for it, or None.
         draw: What that draws if it is all there is to do, and can be cut.
+        first: The element of the draw with which the value begins.
+        last: The one before which it ends.
         cost: About how long it takes, in ns.
         stays: Whether this thread has to make it: a product's last bits depend on the thread that
             computes it, which is no matter for what is drawn; and on another device each thread has
-            a stream of its own, which nobody waits for.
+            a stream of its own, which nobody waits for. What may have to be made whole for the sake
+            of a part is made one at a time.
         value: The tensor, from the beginning on where it can be cut.
     """
 
-    def __init__(self, tape: Tape, draws: Draws, ref: Ref) -> None:
+    def __init__(
+        self,
+        tape: Tape,
+        draws: Draws,
+        ref: Ref,
+        region: Region | None,
+        alone: Callable[[], torch.Tensor],
+    ) -> None:
         self.ref = ref
+        self.alone = alone
         self.draw: Draw | None = None
         self.value: torch.Tensor | None = None
-        number = filler(tape, ref)
+        size = ref.size if region is None else size_of_region(region)
+        self.first, self.last = 0, size.numel()
+        filling = filler(tape, ref)
         drawing = (n for n in tape.slice([ref.storage]) if tape.ops[n].traits.draws)
         self.number = next(drawing, None)
-        alone = number is not None and number == self.number
-        draw = draws.known(number) if alone and number is not None else None
-        self.cost = draw.cost if draw is not None else tape.nbytes(ref.storage) * _A_BYTE
-        flat = is_contiguous(ref) and tape.device(ref.storage).type == "cpu"
-        if draw is not None and draw.step and flat:
-            self.draw = draw
-            with torch.inference_mode(False):  # other threads fill it
-                self.value = torch.empty_strided(ref.size, ref.stride, dtype=ref.dtype)
-        off_cpu = tape.device(ref.storage).type != "cpu"
-        self.stays = off_cpu or (draws.ordered and self.draw is None)
+        draw = None if filling is None or filling != self.number else draws.known(filling)
+        share = 1.0 if region is None else self.last / max(1, ref.size.numel())
+        cost = tape.nbytes(ref.storage) * _A_BYTE if draw is None else draw.cost
+        self.cost = cost * share
+        on_cpu = tape.device(ref.storage).type == "cpu"
+        if draw is not None and draw.step and self.last and on_cpu and is_contiguous(ref):
+            elements = (0, self.last) if region is None else _elements(ref.size, region)
+            if elements is not None and draw.around(*elements) == elements:
+                self.draw = draw
+                self.first, self.last = elements
+                with torch.inference_mode(False):  # other threads fill it
+                    self.value = torch.empty_strided(size, ref.stride, dtype=ref.dtype)
+        one_at_a_time = draws.ordered or (region is not None and filling is None)
+        self.stays = not on_cpu or (self.draw is None and one_at_a_time)
+
+
+def _elements(size: torch.Size, region: Region) -> Range | None:
+    """Return the elements of a region of rows that follow each other, None where it is none."""
+    if not size:
+        return 0, 1
+    if [*map(list, region[1:])] != [[(0, length)] for length in size[1:]] or len(region[0]) > 1:
+        return None
+    ((start, stop),) = region[0]
+    row = size[1:].numel()
+    return start * row, stop * row
 
 
 class _Piece(NamedTuple):
-    """The elements of a value from ``first`` to before ``last``."""
+    """What a value has of its draw's elements from ``first`` to before ``last``."""
 
     job: _Job
     first: int
@@ -86,9 +123,9 @@ def values(
         refs.sort(key=lambda ref: tape.last_writer(ref.storage))
     threads = torch.get_num_threads()
     if threads > 1 and sum(tape.nbytes(ref.storage) for ref in refs) >= _WORTH_A_LOOK:
-        jobs = [_Job(tape, draws, ref) for ref in refs]
+        jobs = [_Job(tape, draws, ref, None, partial(alone, ref)) for ref in refs]
         if sum(job.cost for job in jobs) >= _WORTH_THREADS:
-            if _made(tape, draws, jobs, alone, threads):
+            if _made(tape, draws, jobs, threads):
                 yield from ((job.ref, job.value) for job in jobs if job.value is not None)
                 return
             draws.restart()
@@ -104,7 +141,8 @@ def regions(
 ) -> Iterator[torch.Tensor]:
     """Yield regions of tensors, in their order, several made at a time.
 
-    What is more than one fill is made in this thread: if it has to be made whole, one at a time.
+    So many bytes at a time: who takes them may move them elsewhere. What is planned and handed over
+    together takes half the time: each draw leaves a processor's caches without the program.
 
     Args:
         tape: The tape.
@@ -112,41 +150,49 @@ def regions(
         wished: The tensors, and the regions of them.
         alone: Makes one of them in one thread.
     """
-    threads = torch.get_num_threads()
-    nbytes = sum(size_of_region(region).numel() * ref.dtype.itemsize for ref, region in wished)
-    if draws.ordered or threads == 1 or nbytes < _WORTH_A_LOOK:
-        yield from (alone(ref, region) for ref, region in wished)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        made = [
-            pool.submit(alone, ref, region)
-            if filler(tape, ref) is not None and tape.device(ref.storage).type == "cpu"
-            else None
-            for ref, region in wished
+    for batch in _batches(wished):
+        jobs = [
+            _Job(tape, draws, ref, region, partial(alone, ref, region)) for ref, region in batch
         ]
-        made.reverse()
-        for ref, region in wished:
-            future = made.pop()  # its result is the caller's alone
-            yield alone(ref, region) if future is None else future.result()
+        _make(tape, draws, jobs)
+        jobs.reverse()
+        while jobs:
+            yield _value(jobs.pop())  # it is the caller's alone
 
 
-def _made(tape: Tape, draws: Draws, jobs: list[_Job], alone: Alone, threads: int) -> bool:
+def _batches(wished: Sequence[tuple[Ref, Region]]) -> Iterator[list[tuple[Ref, Region]]]:
+    batch, nbytes = [], 0
+    for ref, region in wished:
+        batch.append((ref, region))
+        nbytes += size_of_region(region).numel() * ref.dtype.itemsize
+        if nbytes >= _AT_ONCE:
+            yield batch
+            batch, nbytes = [], 0
+    yield batch
+
+
+def _make(tape: Tape, draws: Draws, jobs: list[_Job]) -> None:
+    in_order = sorted(jobs, key=lambda job: -1 if job.number is None else job.number)
+    with torch.no_grad(), no_function_modes():
+        if _made(tape, draws, in_order, torch.get_num_threads()):
+            return
+    draws.restart()
+    for job in jobs:
+        job.value = job.alone()
+
+
+def _value(job: _Job) -> torch.Tensor:
+    assert job.value is not None  # it was made
+    return job.value
+
+
+def _made(tape: Tape, draws: Draws, jobs: list[_Job], threads: int) -> bool:
     """Make all values; return whether all was drawn as it was reckoned."""
-
-    def make(part: Iterable[_Piece]) -> bool:
-        for job, first, last in part:
-            if job.draw is None or job.number is None or job.value is None:
-                job.value = alone(job.ref)
-                continue
-            try:
-                draws.piece(job.number, job.draw, first, job.value.view(-1)[first:last])
-            except ReplayError:  # of another draw, which this one has to come after
-                raise
-            except Exception as error:
-                raise ReplayError(tape.ops[job.number]) from error
-        return draws.agrees()
-
-    target = max(_SHORTEST, sum(job.cost for job in jobs) / (threads * _PARTS))
+    cost = sum(job.cost for job in jobs)
+    make = partial(_run, tape, draws)
+    if threads == 1 or cost < _WORTH_THREADS:
+        return make(_Piece(job, job.first, job.last) for job in jobs)
+    target = max(_SHORTEST, cost / (threads * _PARTS))
     with ThreadPoolExecutor(threads, initializer=torch.set_grad_enabled, initargs=(False,)) as pool:
         for base, run in _runs(draws, jobs):
             draws.reach(base)
@@ -157,6 +203,22 @@ def _made(tape: Tape, draws: Draws, jobs: list[_Job], alone: Alone, threads: int
                 if not make(_Piece(job, 0, 0) for job in here) or not all(agreed):
                     return False
     return True
+
+
+def _run(tape: Tape, draws: Draws, pieces: Iterable[_Piece]) -> bool:
+    """Make pieces in this thread; return whether it has drawn what was reckoned."""
+    for job, first, last in pieces:
+        if job.draw is None or job.number is None or job.value is None:
+            job.value = job.alone()
+            continue
+        target = job.value.view(-1)[first - job.first : last - job.first]
+        try:
+            draws.piece(job.number, job.draw, first, target)
+        except ReplayError:  # of another draw, which this one has to come after
+            raise
+        except Exception as error:
+            raise ReplayError(tape.ops[job.number]) from error
+    return draws.agrees()
 
 
 class _Rows:
@@ -218,18 +280,18 @@ def _parts(jobs: list[_Job], target: float) -> list[list[_Piece]]:
     parts: list[list[_Piece]] = [[]]
     room = target
     for job in jobs:
-        first, elements = 0, max(1, job.ref.size.numel())
-        each = job.cost / elements
+        first, last = job.first, job.last
+        each = job.cost / max(1, last - first)
         while True:
             if room <= 0:
                 parts.append([])
                 room += target
-            rest = (elements - first) * each
+            rest = (last - first) * each
             cut = None
             if job.draw is not None and rest > room + target / 4:  # else a part may be longer
                 cut = cut_near(job.draw, first + int(room / each))
             if cut is None or cut <= first:
-                parts[-1].append(_Piece(job, first, elements))
+                parts[-1].append(_Piece(job, first, last))
                 room -= rest
                 break
             parts[-1].append(_Piece(job, first, cut))

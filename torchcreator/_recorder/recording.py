@@ -159,7 +159,10 @@ class Recording(Opaque):
 
     def parts(self, wished: Sequence[tuple[Ref, Region]]) -> Iterator[torch.Tensor]:
         """Yield parts of recorded tensors as `part` makes them, in their order, in threads."""
-        return regions(self.tape, self.draws, wished, self.part)
+        try:
+            yield from regions(self.tape, self.draws, wished, self.part)
+        except ReplayError as error:
+            raise self._failed(error.op.writes[0], error) from error.__cause__
 
     def values_here(self, refs: list[Ref]) -> Iterator[tuple[Ref, torch.Tensor]]:
         """Yield each tensor's value, several made at a time, in any order.
