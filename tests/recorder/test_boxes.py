@@ -238,9 +238,19 @@ def test_parts_of_experts_draw_themselves():
 )
 def test_blocks_are_whole_rows(size, block):
     """A block is as many rows as fit into an eighth of a matrix, within bounds that stacks have."""
-    recording = recorded(lambda: nn.ParameterList([torch.empty(size).normal_()]), 0)
-    (draw,) = [op for op in recording.tape.ops if op.traits.draws]
-    assert getattr(in_blocks(draw, torch.device("cpu")), "block", None) == block
+    assert block_of(torch.float32, size) == block
+
+
+def test_blocks_of_half_precision():
+    """What is drawn in single precision beside its values has blocks of half the size."""
+    assert block_of(torch.bfloat16, (10_000, 1000)) == 131 * 1000
+    assert block_of(torch.bfloat16, (1000, 600)) == 125 * 600
+
+
+def block_of(dtype, size):
+    values = recorded(lambda: nn.ParameterList([torch.empty(size, dtype=dtype).normal_()]), 0)
+    (draw,) = [op for op in values.tape.ops if op.traits.draws]
+    return getattr(in_blocks(draw, torch.device("cpu")), "block", None)
 
 
 def test_rows():

@@ -36,7 +36,8 @@ def in_blocks(op: Op, device: torch.device) -> Draw | None:
         return None  # nearly always
     most = _LEAST if device.type == "cpu" else _OFF_CPU
     if len(ref.size) <= 2 and device.type == "cpu":  # experts, say, are cut inside of each
-        most = min(max(most, elements // _RANKS), _MOST)
+        fits = _MOST // 2 if ref.dtype in _HALF else _MOST  # they are drawn beside, then rounded
+        most = min(max(most, elements // _RANKS), fits)
     if elements <= most or op.traits.seeded is None:
         return None
     draw = draw_of(op)

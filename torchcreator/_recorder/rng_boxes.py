@@ -33,7 +33,7 @@ def draw_box(
     length = draw.block or row * max(1, AT_A_TIME // row)
     unit, (low, high), ranges = runs(size, box, length)
     rows = out.view(-1, high - low)
-    done = 0
+    done, scratch = 0, out.new_empty(0)
     together = 1 if unit == 1 else length  # many rows, of which each gives a few columns
     pieces = _pieces(draw, [(start * unit, end * unit) for start, end in ranges], length, unit)
     for _, group in groupby(pieces, key=lambda piece: piece[0] // together):
@@ -43,7 +43,9 @@ def draw_box(
             draws.piece(number, draw, begin, rows[done : done + end - begin].view(-1))
             done += end - begin
             continue
-        drawn = torch.empty(end - begin, dtype=out.dtype, device=out.device)
+        if len(scratch) < end - begin:
+            scratch = torch.empty(end - begin, dtype=out.dtype, device=out.device)
+        drawn = scratch[: end - begin]
         draws.piece(number, draw, begin, drawn)
         for first, stop in wanted:
             taken = drawn[first - begin : stop - begin].view(-1, unit)[:, low:high]
