@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torchcreator._errors import CheckpointError
 from torchcreator._recorder.boxes import cut, whole
 from torchcreator.creators import _stored
-from torchcreator.creators._stored import InFile, InMemory, StoredValue, in_one_piece
+from torchcreator.creators._stored import InFile, InMemory, StoredValue
 from torchcreator.creators._tensor_files import open_files
 
 SHAPES = {"matrix": (33, 17), "cube": (5, 7, 6), "row": (40,), "scalar": (), "empty": (4, 0)}
@@ -83,16 +83,6 @@ def test_no_part_has_more_memory_than_it_needs(stored):
         copied = found["matrix"].part(((3, 9), (0, 17)), copy=True)
         assert copied.data_ptr() != rows.data_ptr()
         assert torch.equal(copied, state["matrix"][3:9])
-
-
-def test_what_lies_in_one_piece():
-    """Rows do, columns do not; a row of one expert does, the same rows of several do not."""
-    shape = torch.Size((4, 8, 16))
-    assert in_one_piece(shape, ((1, 3), (0, 8), (0, 16))) == 128
-    assert in_one_piece(shape, ((2, 3), (5, 7), (0, 16))) == 2 * 128 + 5 * 16
-    assert in_one_piece(shape, ((2, 3), (5, 6), (3, 9))) == 2 * 128 + 5 * 16 + 3
-    assert in_one_piece(shape, ((0, 4), (5, 7), (0, 16))) is None
-    assert in_one_piece(shape, ((2, 3), (5, 7), (3, 9))) is None
 
 
 def test_a_value_is_indexed_as_a_tensor_is(stored):

@@ -10,7 +10,15 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchcreator._errors import BuildError
-from torchcreator._recorder.boxes import common, locate, region_in, row_length, runs
+from torchcreator._recorder.boxes import (
+    common,
+    elements_of,
+    in_one_piece,
+    locate,
+    region_in,
+    row_length,
+    runs,
+)
 from torchcreator._recorder.recording import record
 from torchcreator._recorder.rng_blocks import in_blocks
 from torchcreator._recorder.tape import Ref
@@ -257,6 +265,21 @@ def test_rows():
     """Rows are as many dimensions, from the last one on, as fit; what is longer is cut inside."""
     assert row_length((512, 256, 3, 3), 1 << 15) == 256 * 9
     assert row_length((3, 1 << 20), 1 << 15) == 1
+
+
+def test_what_lies_in_one_piece():
+    """Rows do, columns do not; a row of one expert does, the same rows of several do not."""
+    shape = torch.Size((4, 8, 16))
+    assert in_one_piece(shape, ((1, 3), (0, 8), (0, 16))) == 128
+    assert in_one_piece(shape, ((2, 3), (5, 7), (0, 16))) == 2 * 128 + 5 * 16
+    assert in_one_piece(shape, ((2, 3), (5, 6), (3, 9))) == 2 * 128 + 5 * 16 + 3
+    assert in_one_piece(shape, ((0, 4), (5, 7), (0, 16))) is None
+    assert in_one_piece(shape, ((2, 3), (5, 7), (3, 9))) is None
+    assert in_one_piece(torch.Size(()), ()) == 0
+    assert elements_of(shape, [[(1, 3)], [(0, 8)], [(0, 16)]]) == (128, 384)
+    assert elements_of(shape, [[(1, 2), (3, 4)], [(0, 8)], [(0, 16)]]) is None
+    assert elements_of(shape, [[(0, 4)], [(5, 7)], [(0, 16)]]) is None
+    assert elements_of((), []) == (0, 1)
 
 
 def test_runs():

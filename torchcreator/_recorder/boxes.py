@@ -170,7 +170,7 @@ def runs(size: Sequence[int], box: Box, length: int) -> Runs:
 
     Where blocks have several rows each, a range of columns is taken out of many rows at once.
     """
-    partial = _last_partial(size, box)
+    partial = last_partial(size, box)
     if partial is None:
         return Runs(1, (0, 1), [(0, math.prod(size))])
     inner = math.prod(size[partial + 1 :])
@@ -182,14 +182,37 @@ def runs(size: Sequence[int], box: Box, length: int) -> Runs:
     return Runs(row, taken, list(_ranges(size[:partial], box[:partial])))
 
 
-def _last_partial(size: Sequence[int], box: Box) -> int | None:
+def rows(size: Sequence[int]) -> tuple[int, ...]:
+    """Return the strides of a tensor that lies in memory row by row."""
+    return tuple([math.prod(size[dim + 1 :]) for dim in range(len(size))])
+
+
+def in_one_piece(size: Sequence[int], box: Box) -> int | None:
+    """Return the element at which a part begins that is in one piece, None for one that is not."""
+    partial = last_partial(size, box)
+    if any(stop - start != 1 for start, stop in box[: partial or 0]):
+        return None
+    return sum(start * stride for (start, _), stride in zip(box, rows(size), strict=True))
+
+
+def elements_of(size: Sequence[int], region: Region) -> Range | None:
+    """Return the elements of a region that is in one piece, None for one that is not."""
+    if any(len(ranges) > 1 for ranges in region):
+        return None
+    box = tuple([ranges[0] for ranges in region])
+    first = in_one_piece(size, box)
+    return None if first is None else (first, first + size_of(box).numel())
+
+
+def last_partial(size: Sequence[int], box: Box) -> int | None:
+    """Return the last dimension of which a box has a part, None if it has all of each."""
     dims = reversed(range(len(size)))
     return next((dim for dim in dims if box[dim] != (0, size[dim])), None)
 
 
 def _ranges(size: Sequence[int], box: Box) -> Iterator[Range]:
     """Yield the elements of a box, as ranges that are as long as can be."""
-    partial = _last_partial(size, box)
+    partial = last_partial(size, box)
     if partial is None:
         yield 0, math.prod(size)
         return

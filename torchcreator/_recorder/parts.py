@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from torchcreator._recorder.boxes import Range, Region, size_of_region
+from torchcreator._recorder.boxes import Region, elements_of, rows, size_of_region
 from torchcreator._recorder.replay import ReplayError, filler
 from torchcreator._recorder.rng_draw import Draw, cut_near
 from torchcreator._recorder.rng_outputs import is_contiguous
@@ -77,25 +77,15 @@ class _Job:
         self.cost = cost * share
         on_cpu = tape.device(ref.storage).type == "cpu"
         if draw is not None and draw.step and self.last and on_cpu and is_contiguous(ref):
-            elements = (0, self.last) if region is None else _elements(ref.size, region)
+            elements = (0, self.last) if region is None else elements_of(ref.size, region)
             if elements is not None and draw.around(*elements) == elements:
                 self.draw = draw
                 self.first, self.last = elements
+                stride = ref.stride if region is None else rows(size)
                 with torch.inference_mode(False):  # other threads fill it
-                    self.value = torch.empty_strided(size, ref.stride, dtype=ref.dtype)
+                    self.value = torch.empty_strided(size, stride, dtype=ref.dtype)
         one_at_a_time = draws.ordered or (region is not None and filling is None)
         self.stays = not on_cpu or (self.draw is None and one_at_a_time)
-
-
-def _elements(size: torch.Size, region: Region) -> Range | None:
-    """Return the elements of a region of rows that follow each other, None where it is none."""
-    if not size:
-        return 0, 1
-    if [*map(list, region[1:])] != [[(0, length)] for length in size[1:]] or len(region[0]) > 1:
-        return None
-    ((start, stop),) = region[0]
-    row = size[1:].numel()
-    return start * row, stop * row
 
 
 class _Piece(NamedTuple):
@@ -198,8 +188,8 @@ def _made(tape: Tape, draws: Draws, jobs: list[_Job], threads: int) -> bool:
             draws.reach(base)
             here = [job for job in run if job.stays]
             parts = _parts([job for job in run if not job.stays], target)
-            with _Rows(parts, threads) as rows:
-                agreed = pool.map(lambda number: all(map(make, rows.of(number))), range(threads))
+            with _Rows(parts, threads) as shared:
+                agreed = pool.map(lambda number: all(map(make, shared.of(number))), range(threads))
                 if not make(_Piece(job, 0, 0) for job in here) or not all(agreed):
                     return False
     return True

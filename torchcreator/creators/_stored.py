@@ -14,7 +14,17 @@ from typing import Any, Protocol
 import torch
 
 from torchcreator._errors import CheckpointError
-from torchcreator._recorder.boxes import Box, boxes_of, cut, region_in, size_of, whole
+from torchcreator._recorder.boxes import (
+    Box,
+    boxes_of,
+    cut,
+    in_one_piece,
+    last_partial,
+    region_in,
+    rows,
+    size_of,
+    whole,
+)
 from torchcreator._spec.lazy import copy_into
 from torchcreator._torch.dtensor import is_sharded
 
@@ -147,7 +157,8 @@ class InFile:
             if in_one_piece(self.shape, box) is not None:
                 self._read_into(file, box, made)
                 return made
-            dim = _last_partial(self.shape, box)
+            dim = last_partial(self.shape, box)
+            assert dim is not None  # else it would be in one piece
             row = math.prod(self.shape[dim:]) * self.dtype.itemsize
             if row - made[(0,) * dim].nbytes >= _SKIPPED:
                 for index, outer in _indices(box[:dim]):
@@ -260,30 +271,11 @@ class StoredValue:
         return f"<{self._name!r} of {self._stored.file or 'a mapping'}>"
 
 
-def in_one_piece(shape: torch.Size, box: Box) -> int | None:
-    """Return the element at which a part begins that is in one piece, None for one that is not."""
-    dim = _last_partial(shape, box)
-    if any(stop - start != 1 for start, stop in box[:dim]):
-        return None
-    return sum(start * stride for (start, _), stride in zip(box, rows(shape), strict=True))
-
-
-def _last_partial(shape: torch.Size, box: Box) -> int:
-    """Return the last dimension of which a box has a part, the first if it has all of each."""
-    dims = reversed(range(len(shape)))
-    return next((dim for dim in dims if box[dim] != (0, shape[dim])), 0)
-
-
 def _indices(box: Box) -> Iterator[tuple[tuple[int, ...], Box]]:
     """Yield the index of each element of a box, counted from its start, and where it is."""
     for index in product(*(range(stop - start) for start, stop in box)):
         places = zip(box, index, strict=True)
         yield index, tuple([(start + i, start + i + 1) for (start, _), i in places])
-
-
-def rows(shape: torch.Size) -> tuple[int, ...]:
-    """Return the strides of a tensor that lies in memory row by row."""
-    return tuple(math.prod(shape[dim + 1 :]) for dim in range(len(shape)))
 
 
 def damaged(path: Path, reason: str) -> CheckpointError:
