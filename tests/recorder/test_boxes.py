@@ -20,7 +20,6 @@ from torchcreator._recorder.boxes import (
     runs,
 )
 from torchcreator._recorder.recording import record
-from torchcreator._recorder.rng_blocks import in_blocks
 from torchcreator._recorder.tape import Ref
 
 VALUES = {
@@ -228,37 +227,6 @@ def test_parts_of_experts_draw_themselves():
         part = recording.part(recording.refs["0"], [[(0, 9)], [(50, 60)], [(0, 301)]])
     assert 0 <= drawn.numbers - part.numel() <= 32 * 9
     assert torch.equal(part, whole_of(recording, "0")[:, 50:60])
-
-
-@pytest.mark.parametrize(
-    ("size", "block"),
-    [
-        ((32768,), None),
-        ((100_000,), 32_768),
-        ((200, 300), 109 * 300),
-        ((1000, 600), 125 * 600),
-        ((10_000, 1000), 262 * 1000),
-        ((30, 1_000_000), 1 << 18),
-        ((64, 1000, 300), 109 * 300),
-        ((512, 256, 3, 3), 14 * 256 * 9),
-    ],
-    ids=str,
-)
-def test_blocks_are_whole_rows(size, block):
-    """A block is as many rows as fit into an eighth of a matrix, within bounds that stacks have."""
-    assert block_of(torch.float32, size) == block
-
-
-def test_blocks_of_half_precision():
-    """What is drawn in single precision beside its values has blocks of half the size."""
-    assert block_of(torch.bfloat16, (10_000, 1000)) == 131 * 1000
-    assert block_of(torch.bfloat16, (1000, 600)) == 125 * 600
-
-
-def block_of(dtype, size):
-    values = recorded(lambda: nn.ParameterList([torch.empty(size, dtype=dtype).normal_()]), 0)
-    (draw,) = [op for op in values.tape.ops if op.traits.draws]
-    return getattr(in_blocks(draw, torch.device("cpu")), "block", None)
 
 
 def test_rows():

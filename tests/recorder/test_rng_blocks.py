@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.recorder.drawing import drawing_op
 from torchcreator._build.build import build
 from torchcreator._errors import BuildError
 from torchcreator._recorder.recording import record
-from torchcreator._recorder.rng_blocks import Beginnings
+from torchcreator._recorder.rng_blocks import Beginnings, in_blocks
 
 BLOCK = 1 << 15
 
@@ -90,6 +91,36 @@ def test_up_to_a_block_a_draw_is_one():
     first, second = build(nn.Linear, 32, 1 << 10, seed=0), build(nn.Linear, 32, 1025, seed=0)
     assert first.weight.numel() == BLOCK
     assert not torch.isclose(first.weight, second.weight[: 1 << 10]).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "block"),
+    [
+        ((32768,), None),
+        ((100_000,), 32_768),
+        ((200, 300), 109 * 300),
+        ((1000, 600), 125 * 600),
+        ((10_000, 1000), 262 * 1000),
+        ((30, 1_000_000), 1 << 18),
+        ((64, 1000, 300), 109 * 300),
+        ((512, 256, 3, 3), 14 * 256 * 9),
+    ],
+    ids=str,
+)
+def test_blocks_are_whole_rows(size, block):
+    """A block is as many rows as fit into an eighth of a matrix, within bounds that stacks have."""
+    assert block_of(torch.float32, size) == block
+
+
+def test_blocks_of_half_precision():
+    """What is drawn in single precision beside its values has blocks of half the size."""
+    assert block_of(torch.bfloat16, (10_000, 1000)) == 131 * 1000
+    assert block_of(torch.bfloat16, (1000, 600)) == 125 * 600
+
+
+def block_of(dtype, size):
+    draw = drawing_op(lambda: torch.empty(size, dtype=dtype).normal_())
+    return getattr(in_blocks(draw, torch.device("cpu")), "block", None)
 
 
 @pytest.mark.parametrize("seed", [None, 3], ids=["exact", "seeded"])
