@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.recorder.drawing import drawing_op
 from tests.recorder.test_rng_outputs import LAYOUTS, as_read
-from torchcreator._recorder.rng_draw import cut_near, cuts
+from torchcreator._recorder.rng_draw import cut_near
 from torchcreator._recorder.rng_jump import after
 from torchcreator._recorder.rng_outputs import draw_of, form_of, is_contiguous
 
@@ -30,6 +30,12 @@ PIECES = {
     "bernoulli_": ((0.3,), ALL),
     "random_": ((0, 100), REAL + INTEGRAL),
 }
+
+
+def cuts(draw, pieces):
+    """Return where a draw is cut into about equal pieces, so many at the most."""
+    wanted = (cut_near(draw, draw.elements * n // pieces) for n in range(1, pieces))
+    return sorted({place for place in wanted if place is not None})
 
 
 @as_read

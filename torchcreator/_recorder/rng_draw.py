@@ -82,10 +82,3 @@ def cut_near(draw: Draw, element: int) -> int | None:
         return None
     place = min(element, draw.elements - draw.tail) // step * step
     return place if place > 0 else None
-
-
-def cuts(draw: Draw, pieces: int) -> list[int]:
-    """Return where to cut a draw into about equal pieces, so many at the most."""
-    wanted = (draw.elements * n // pieces for n in range(1, pieces))
-    places = {place for element in wanted if (place := cut_near(draw, element)) is not None}
-    return sorted(places)
